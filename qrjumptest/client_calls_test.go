@@ -28,9 +28,7 @@ func start(t *testing.T) string {
 
 func connect(t *testing.T, url string, o client.Options) *client.Client {
 	t.Helper()
-	c, err := client.New(url, o)
-	require.NoError(t, err)
-	return c
+	return require.Value(client.New(url, o))(t)
 }
 
 var shop = client.Options{AppID: "wxc0ffee0000000001", Secret: "c0ffee00000000000000000000000001"}

@@ -176,8 +176,7 @@ func TestClientDownload_JSONVariants(t *testing.T) {
 
 func TestClientDownload_RenewsExpiredToken(t *testing.T) {
 	c := newDownloadClient(t, `{"errcode":42001,"errmsg":"expired"}`, `{"buffer":"QUJD"}`)
-	p, err := c.Wire.DownloadCodes(t.Context(), 1, client.CodeRange{})
-	require.NoError(t, err)
+	p := require.Value(c.Wire.DownloadCodes(t.Context(), 1, client.CodeRange{}))(t)
 	defer p.Close()
 	got, err := io.ReadAll(iotest.OneByteReader(p))
 	assert.True(t, err == nil && string(got) == "QUJD", "download with an expired token = %q, %v, want QUJD", got, err)
@@ -196,8 +195,7 @@ func (stalled) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestClientDownload_StalledTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := connect(t, "http://stalled.example", client.Options{AccessToken: "t", HTTP: &http.Client{Transport: stalled{}}})
-		p, err := c.Wire.DownloadCodes(t.Context(), 1, client.CodeRange{})
-		require.NoError(t, err)
+		p := require.Value(c.Wire.DownloadCodes(t.Context(), 1, client.CodeRange{}))(t)
 		defer p.Close()
 		time.Sleep(time.Hour) // what the reader takes does not count
 		began := time.Now()
@@ -209,13 +207,10 @@ func TestClientDownload_StalledTimeout(t *testing.T) {
 
 func TestClientRows_InvalidPackage(t *testing.T) {
 	c := connect(t, start(t), brand)
-	id, err := c.Wire.ApplyCodes(t.Context(), 10_000, "x")
-	require.NoError(t, err)
-	p, err := c.Wire.DownloadCodes(t.Context(), id, client.CodeRange{From: 0, To: 999})
-	require.NoError(t, err)
+	id := require.Value(c.Wire.ApplyCodes(t.Context(), 10_000, "x"))(t)
+	p := require.Value(c.Wire.DownloadCodes(t.Context(), id, client.CodeRange{From: 0, To: 999}))(t)
 	defer p.Close()
-	data, err := io.ReadAll(p)
-	require.NoError(t, err)
+	data := require.Value(io.ReadAll(p))(t)
 	text := string(data)
 	for name, k := range map[string]struct {
 		pkg, key, wantErr string

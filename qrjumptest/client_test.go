@@ -60,8 +60,7 @@ func TestClient_FaultResponsesPerPath(t *testing.T) {
 	for _, path := range []string{"/cgi-bin/menu/get", "/cgi-bin/menu/create"} {
 		srv.Fail(qrjumptest.Fault{Path: path, Response: &client.FaultResponse{Body: []byte(`{"errcode":0,"path":"` + path + `"}`)}})
 	}
-	resp, err := http.Get(srv.URL + "/cgi-bin/menu/get")
-	require.NoError(t, err)
+	resp := require.Value(http.Get(srv.URL + "/cgi-bin/menu/get"))(t)
 	resp.Body.Close()
 	list := srv.Faults()
 	assert.True(t, len(list) == 2 && list[0].TriggerCount+list[1].TriggerCount == 1, "got %+v", list)

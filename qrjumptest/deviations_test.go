@@ -46,8 +46,7 @@ accounts:
   - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release]}
 settings: {verification: trust}
 `))
-		caller, err := client.New(s.URL, client.Options{AppID: "shop", Secret: "secret-shop"})
-		require.NoError(t, err)
+		caller := require.Value(client.New(s.URL, client.Options{AppID: "shop", Secret: "secret-shop"}))(t)
 		require.NoError(t, caller.Wire.CreateRule(t.Context(), client.RuleDraft{Prefix: c.prefix, Path: "p", OpenVersion: 3}))
 		var marks strings.Builder
 		for _, d := range s.Deviations() {

@@ -16,8 +16,7 @@ accounts:
   - {appid: shop, kind: mini_program, secret: secret-shop, versions: [release]}
 settings: {verification: trust}
 `))
-	c, err := client.New(s.URL, client.Options{AppID: "shop", Secret: "secret-shop"})
-	require.NoError(t, err)
+	c := require.Value(client.New(s.URL, client.Options{AppID: "shop", Secret: "secret-shop"}))(t)
 	draft := client.RuleDraft{Prefix: "https://shop.example/t/", Path: "p", OpenVersion: 3}
 	s.Fail(qrjumptest.Fault{Path: "/cgi-bin/wxopen/qrcodejumpadd", ErrCode: -1, Remaining: new(1)})
 	require.True(t, c.Wire.CreateRule(t.Context(), draft) != nil, "CreateRule with a fault succeeds, want an error")

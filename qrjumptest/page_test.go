@@ -11,12 +11,10 @@ import (
 
 // TestCIPage_ShowsShopTest verifies that the page "Tests in CI" has the code of shop_test.go, so that the published example is tested.
 func TestCIPage_ShowsShopTest(t *testing.T) {
-	source, err := os.ReadFile("shop_test.go")
-	require.NoError(t, err)
+	source := require.Value(os.ReadFile("shop_test.go"))(t)
 	want := strings.Replace(code(string(source)), "package qrjumptest_test", "package shop_test", 1)
 	for _, language := range []string{"en", "zh"} {
-		page, err := os.ReadFile("../docs/" + language + "/how/ci.md")
-		require.NoError(t, err)
+		page := require.Value(os.ReadFile("../docs/" + language + "/how/ci.md"))(t)
 		_, block, _ := strings.Cut(string(page), "\n```go\n")
 		block, _, found := strings.Cut(block, "```\n")
 		got := code(block)

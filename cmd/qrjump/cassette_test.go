@@ -60,11 +60,9 @@ func startServing(t *testing.T, args ...string) (url string, out *bufio.Reader, 
 
 func get(t *testing.T, url string) string {
 	t.Helper()
-	resp, err := http.Get(url)
-	require.NoError(t, err)
+	resp := require.Value(http.Get(url))(t)
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
+	body := require.Value(io.ReadAll(resp.Body))(t)
 	return string(body)
 }
 

@@ -12,8 +12,7 @@ import (
 func TestVerbTable_SingleEqualsFull(t *testing.T) {
 	full := (&session{}).fullManual()
 	for _, verb := range full.Leaves(false) {
-		single, err := newParser(session{}, tableFor(append(strings.Fields(verb.Path()), "--flag")))
-		require.NoError(t, err)
+		single := require.Value(newParser(session{}, tableFor(append(strings.Fields(verb.Path()), "--flag"))))(t)
 		leaves := single.Model.Leaves(false)
 		if len(leaves) != 1 {
 			t.Errorf("tableFor(%s) has %d commands, want 1", verb.Path(), len(leaves))
@@ -27,8 +26,7 @@ func TestVerbTable_FullWithoutVerb(t *testing.T) {
 	full := len((&session{}).fullManual().Leaves(false))
 	for _, line := range []string{"", "rule", "rule --help", "rule lst", "rulelist",
 		"--output json rule list", "rule --output json list", "Rule list"} {
-		parser, err := newParser(session{}, tableFor(strings.Fields(line)))
-		require.NoError(t, err)
+		parser := require.Value(newParser(session{}, tableFor(strings.Fields(line))))(t)
 		n := len(parser.Model.Leaves(false))
 		assert.True(t, n == full, "tableFor(%q) has %d commands, want all %d", line, n, full)
 	}

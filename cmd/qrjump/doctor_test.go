@@ -24,8 +24,7 @@ func TestDoctor_ChineseTranslations(t *testing.T) {
 	checkName := regexp.MustCompile(`\b(?:Pass|Warn|Fail|FailError)\("(\w+)"|About: "(\w+)"`)
 	checks := 0
 	for _, file := range []string{"doctor.go", "../../internal/server/preflight.go"} {
-		code, err := os.ReadFile(file)
-		require.NoError(t, err)
+		code := require.Value(os.ReadFile(file))(t)
 		for _, match := range checkName.FindAllStringSubmatch(string(code), -1) {
 			checks++
 			name := match[1] + match[2]
@@ -77,8 +76,7 @@ settings: {verification: trust, rule_rate_limit: 4321}
 	file := filepath.Join(t.TempDir(), "report.json")
 	code, _, errs := command(t.Context(), "doctor", "--server", s.URL, "--admin-token", servertest.AdminToken, "--report", file)
 	require.True(t, code == exitDone || code == exitFailed, "exit %d: %s", code, errs)
-	text, err := os.ReadFile(file)
-	require.NoError(t, err)
+	text := require.Value(os.ReadFile(file))(t)
 	for _, want := range []string{`"checks": [`, `"rule_rate_limit"`, `4321`, `"errcode": 40125`, `"not_known": []`,
 		`"goroutine profile: total `, "net/http.(*Server).Serve", `"slow_statements": [`} {
 		assert.Contains(t, string(text), want, "the report")

@@ -15,8 +15,7 @@ func TestCommands_RevisionConflict(t *testing.T) {
 	t.Parallel()
 	w := newTestServer(t)
 	ctx := t.Context()
-	hook, err := w.operator.Webhooks.Create(ctx, client.WebhookPut{URL: "https://hooks.example/", Alarms: true})
-	require.NoError(t, err)
+	hook := require.Value(w.operator.Webhooks.Create(ctx, client.WebhookPut{URL: "https://hooks.example/", Alarms: true}))(t)
 	var conflict func() error // a change by a different client between the command's read and its write
 	proxyURL := startProxy(t, w.addr.Admin, func(r *http.Request) {
 		if r.Method != http.MethodGet && conflict != nil {

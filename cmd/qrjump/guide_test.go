@@ -200,11 +200,9 @@ func checkResponseFields(t *testing.T, name, page, output string) {
 // output of make build.
 func TestReadmes_CommandBlocksRun(t *testing.T) {
 	requirePrograms(t, "bash", "curl", "openssl", "grep", "head", "rm")
-	makefile, err := os.ReadFile("../../Makefile")
-	require.NoError(t, err)
+	makefile := require.Value(os.ReadFile("../../Makefile"))(t)
 	for _, name := range []string{"README.md", "README.zh.md"} {
-		text, err := os.ReadFile("../../" + name)
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile("../../" + name))(t)
 		list := codeBlocks(string(text))
 		require.True(t, len(list) == 2 && list[0].info == "sh" && list[1].info == "sh", "%s has %d blocks, want 2 of sh", name, len(list))
 		page, other := "", ""
@@ -254,8 +252,7 @@ func collectTypes(prefix string, value any, kinds map[string]string) string {
 // productionPage returns a page for a production server: blocks of "sh production" replace those for --dev, and the accounts are those of
 // the page on production.
 func productionPage(t *testing.T, text string) string {
-	production, err := fs.ReadFile(docs.Pages, "en/how/production.md")
-	require.NoError(t, err)
+	production := require.Value(fs.ReadFile(docs.Pages, "en/how/production.md"))(t)
 	_, accounts, found := strings.Cut(string(production), "```sh\ncat > shop.yaml")
 	accounts, _, _ = strings.Cut(accounts, "```\n")
 	require.True(t, found, "production.md has no block that writes shop.yaml")

@@ -32,23 +32,20 @@ func TestLicences_CoverEveryModule(t *testing.T) {
 		return s == "" || strings.HasPrefix(s, "github.com/qrjump/qrjump/") // the Go client is a separate module
 	})
 	// The program contains the standard library too.
-	root, err := exec.Command("go", "env", "GOROOT").Output()
-	require.NoError(t, err)
+	root := require.Value(exec.Command("go", "env", "GOROOT").Output())(t)
 	modules = append([]string{"Go - " + strings.TrimSpace(string(root))}, modules...)
 	var licenceTexts []string      // in order
 	users := map[string][]string{} // text to modules
 	for _, m := range modules {
 		fields := strings.SplitN(m, " ", 3)
 		name := strings.TrimSuffix(fields[0]+" "+fields[1], " -")
-		files, err := os.ReadDir(fields[2])
-		require.NoError(t, err)
+		files := require.Value(os.ReadDir(fields[2]))(t)
 		found := false
 		for _, f := range files {
 			if f.IsDir() || !licenceFile.MatchString(f.Name()) || strings.HasSuffix(f.Name(), ".go") {
 				continue
 			}
-			text, err := os.ReadFile(filepath.Join(fields[2], f.Name()))
-			require.NoError(t, err)
+			text := require.Value(os.ReadFile(filepath.Join(fields[2], f.Name())))(t)
 			plain := strings.TrimSpace(strings.ReplaceAll(string(text), "\r\n", "\n"))
 			if len(users[plain]) == 0 {
 				licenceTexts = append(licenceTexts, plain)
@@ -59,15 +56,13 @@ func TestLicences_CoverEveryModule(t *testing.T) {
 		assert.True(t, found, "%s has no licence file in %s", name, fields[2])
 	}
 	// Third-party data outside of modules.
-	dictionary, err := os.ReadFile("../../internal/infra/gs1/gs1-syntax-dictionary.txt")
-	require.NoError(t, err)
+	dictionary := require.Value(os.ReadFile("../../internal/infra/gs1/gs1-syntax-dictionary.txt"))(t)
 	_, notice, _ := strings.Cut(string(dictionary), "# Copyright")
 	notice, _, _ = strings.Cut("# Copyright"+notice, "\n\n")
 	notice = strings.TrimSpace(strings.ReplaceAll(strings.ReplaceAll(notice, "# ", ""), "#", ""))
 	licenceTexts, users[notice] = append(licenceTexts, notice), []string{"GS1 Barcode Syntax Dictionary (gs1-syntax-dictionary.txt)"}
 	// Third-party JavaScript.
-	uplot, err := os.ReadFile("../../internal/edge/console/static/uplot-LICENSE.txt")
-	require.NoError(t, err)
+	uplot := require.Value(os.ReadFile("../../internal/edge/console/static/uplot-LICENSE.txt"))(t)
 	text := strings.TrimSpace(string(uplot))
 	licenceTexts, users[text] = append(licenceTexts, text), []string{"uPlot 1.6.32 (uplot-LICENSE.txt)"}
 	line := strings.Repeat("=", 80)

@@ -175,8 +175,7 @@ func TestListen_EndsWithTerminal(t *testing.T) {
 		stdout, err := cmd.StdoutPipe()
 		require.NoError(t, err)
 		require.NoError(t, cmd.Start())
-		_, err = bufio.NewReader(stdout).ReadString('\n')
-		require.NoError(t, err)
+		require.NoError(t, assert.ErrorOf(bufio.NewReader(stdout).ReadString('\n')))
 		if output == "" {
 			assert.NoError(t, cmd.Process.Signal(syscall.SIGHUP))
 		} else {

@@ -35,15 +35,13 @@ func TestCommandTexts_HaveTranslationKey(t *testing.T) {
 	t.Parallel()
 	texts, _ := i18n.Read(os.DirFS("."))
 	heading := regexp.MustCompile(`^[A-Z][A-Z0-9 ]+$`)
-	files, err := filepath.Glob("*.go")
-	require.NoError(t, err)
+	files := require.Value(filepath.Glob("*.go"))(t)
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") || slices.Contains(exemptFiles, name) {
 			continue
 		}
 		set := gotoken.NewFileSet()
-		file, err := parser.ParseFile(set, name, nil, parser.SkipObjectResolution)
-		require.NoError(t, err)
+		file := require.Value(parser.ParseFile(set, name, nil, parser.SkipObjectResolution))(t)
 		ast.Inspect(file, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.Field:

@@ -52,8 +52,7 @@ func TestErrorJSON_HelpPageAnchor(t *testing.T) {
 	t.Parallel()
 	anchors := map[string]bool{}
 	for _, page := range []string{"errors.md", "commands.md"} {
-		text, err := os.ReadFile("../../docs/en/" + page)
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile("../../docs/en/" + page))(t)
 		for line := range strings.Lines(string(text)) {
 			if title, ok := strings.CutPrefix(strings.TrimSpace(line), "## "); ok {
 				anchors[page+"#"+strings.ReplaceAll(strings.ToLower(title), " ", "-")] = true
@@ -78,10 +77,9 @@ func TestErrorJSON_HelpPageAnchor(t *testing.T) {
 // that the command reads.
 func TestPrintJob_MatchesConsoleFields(t *testing.T) {
 	t.Parallel()
-	parser, err := newParser(session{}, &struct {
+	parser := require.Value(newParser(session{}, &struct {
 		Label labelCommand `cmd:""`
-	}{})
-	require.NoError(t, err)
+	}{}))(t)
 	known := jobFlags(parser.Model)
 	drawing := reflect.TypeFor[client.LabelDrawing]()
 	for field := range drawing.Fields() {

@@ -17,8 +17,7 @@ import (
 func TestGeneratedPages_UpToDate(t *testing.T) {
 	code, commands, _ := command(t.Context(), "help", "--all", "--output=json")
 	require.Equal(t, code, exitDone, "exit code of help --all --output=json")
-	pages, err := docgen.Pages(t.Context(), "../..", []byte(commands))
-	require.NoError(t, err)
+	pages := require.Value(docgen.Pages(t.Context(), "../..", []byte(commands)))(t)
 	assert.True(t, len(pages) >= 90, "docgen.Pages = %d pages, want at least 90", len(pages))
 	for _, name := range docgen.Stale("../..", pages) {
 		t.Errorf("%s is out of date: run %s in the folder of the repository, and read the diff", name, docgen.Command)
@@ -26,8 +25,7 @@ func TestGeneratedPages_UpToDate(t *testing.T) {
 }
 
 func TestCells_ExampleMap(t *testing.T) {
-	want, err := os.ReadFile("../../deploy/cells/cells.map")
-	require.NoError(t, err)
+	want := require.Value(os.ReadFile("../../deploy/cells/cells.map"))(t)
 	code, got, errs := command(t.Context(), "cells", "--map", "../../deploy/cells/cells.yaml")
 	require.True(t, code == exitDone && got == string(want), "qrjump cells: exit %d, output %s%s, want %s", code, got, errs, want)
 }

@@ -84,8 +84,7 @@ var directReaders = map[string]func(t *testing.T, name string){
 		cassette.NewPlayer(lines, true)
 	},
 	"plan": func(t *testing.T, name string) {
-		text, err := os.ReadFile(name)
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile(name))(t)
 		wanted, _, err := ruleplan.ReadToApply(name, text, "shop", "")
 		if err != nil {
 			return

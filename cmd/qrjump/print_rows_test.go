@@ -59,8 +59,7 @@ func TestPrintRows_ResumesBrokenDownload(t *testing.T) {
 	check(&cutTransport{cuts: 3, limit: 700_000}, full, 4, "three cuts")
 	// The client decrypts whole blocks: rowBytes is the number of bytes that it returns before the cut, for each range that is long enough.
 	const limit = 240_000
-	pkg, err := newSource(&cutTransport{cuts: 1, limit: limit}, key, full).wire.Wire.DownloadCodes(t.Context(), batch.ID, full)
-	require.NoError(t, err)
+	pkg := require.Value(newSource(&cutTransport{cuts: 1, limit: limit}, key, full).wire.Wire.DownloadCodes(t.Context(), batch.ID, full))(t)
 	opened, err := client.Rows(pkg, key)
 	require.NoError(t, err)
 	rowBytes, _ := io.Copy(io.Discard, opened)

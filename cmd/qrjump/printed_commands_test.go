@@ -65,13 +65,11 @@ func programTexts(t *testing.T, language string) (list []programText) {
 		}
 	}
 	for _, name := range sources {
-		text, err := os.ReadFile(name)
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile(name))(t)
 		if strings.HasSuffix(name, "_test.go") || strings.Contains(name, "test/") || !strings.Contains(string(text), "qrjump ") {
 			continue
 		}
-		file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.SkipObjectResolution)
-		require.NoError(t, err)
+		file := require.Value(parser.ParseFile(token.NewFileSet(), name, text, parser.SkipObjectResolution))(t)
 		ast.Inspect(file, func(n ast.Node) bool {
 			if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
 				if text, err := strconv.Unquote(lit.Value); err == nil {
@@ -248,8 +246,7 @@ func (c *shell) createFixture() {
 	authority := filepath.Join(c.dir, "authority")
 	require.NoError(c.t, assert.ErrorOf(certificates.OpenAuthority(authority, []string{"localhost"}, time.Now)))
 	for name, source := range map[string]string{"tls.crt": "ca.pem", "tls.key": "ca.key"} {
-		text, err := os.ReadFile(filepath.Join(authority, "tls", source))
-		require.NoError(c.t, err)
+		text := require.Value(os.ReadFile(filepath.Join(authority, "tls", source)))(c.t)
 		c.writeFile(name, string(text))
 	}
 	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})) // of webhooks
@@ -291,27 +288,23 @@ func (c *shell) resolvePlaceholders(line string) string {
 		"pre-auth-code CODE": func() string { return "pre-auth-code " + c.preAuthCode() },
 		"undo 17": func() string {
 			c.mustRun("qrjump rule edit https://coffee.example/t/ --occupy", c.accountEnv("")...)
-			list, err := c.operator.Rules.ListChanges(c.t.Context(), "https://coffee.example/t/")
-			require.NoError(c.t, err)
+			list := require.Value(c.operator.Rules.ListChanges(c.t.Context(), "https://coffee.example/t/"))(c.t)
 			newest := slices.MaxFunc(list, func(a, b client.RuleChange) int { return int(a.Seq - b.Seq) })
 			return fmt.Sprint("undo ", newest.Seq)
 		},
 		"undo 42": func() string {
 			c.mustRun("qrjump gs1 set 01/09506000134352 --href 'https://coffee.example/q/{01}' --title Beans")
-			list, err := c.operator.AuditLog.List(c.t.Context(), client.ChangesQuery{Kind: "gs1"})
-			require.NoError(c.t, err)
+			list := require.Value(c.operator.AuditLog.List(c.t.Context(), client.ChangesQuery{Kind: "gs1"}))(c.t)
 			return fmt.Sprint("undo ", list[len(list)-1].Seq)
 		},
 		"SCANID": func() string {
-			d, err := c.operator.Scans.Resolve(c.t.Context(), client.ScanRequest{Text: "https://coffee.example/t/7"})
-			require.NoError(c.t, err)
+			d := require.Value(c.operator.Scans.Resolve(c.t.Context(), client.ScanRequest{Text: "https://coffee.example/t/7"}))(c.t)
 			return d.ScanID
 		},
 		"TICKET": func() string {
 			text, _, _ := strings.Cut(c.readFile("rows.txt"), "\n")
-			d, err := c.operator.Scans.Resolve(c.t.Context(), client.ScanRequest{Text: text[strings.LastIndex(text, " ")+1:],
-				User: "alice"})
-			require.NoError(c.t, err)
+			d := require.Value(c.operator.Scans.Resolve(c.t.Context(), client.ScanRequest{Text: text[strings.LastIndex(text, " ")+1:],
+				User: "alice"}))(c.t)
 			return regexp.MustCompile(`[0-9a-f]{32}`).FindString(d.Path)
 		},
 	}
@@ -326,8 +319,7 @@ func (c *shell) resolvePlaceholders(line string) string {
 // preAuthCode returns a code with which an account authorizes a third-party platform.
 func (c *shell) preAuthCode() string {
 	const platform = "wxc0ffee0000000003"
-	ticket, err := c.operator.Emulator.CreateTicket(c.t.Context(), platform)
-	require.NoError(c.t, err)
+	ticket := require.Value(c.operator.Emulator.CreateTicket(c.t.Context(), platform))(c.t)
 	return requestPreAuthCode(c.t, c.vars["URL"], platform, secretFor(platform), ticket)
 }
 
@@ -442,8 +434,7 @@ func TestEveryPrintedCommand_SameInBothLanguages(t *testing.T) {
 // TestEveryPrintedCommand_Works runs every command in a text of the program as it is printed, with values for its placeholders.
 func TestEveryPrintedCommand_Works(t *testing.T) {
 	requirePrograms(t, "bash", "cut", "grep", "head", "script", "sed", "tr", "wc")
-	archive, err := txtar.ParseFile(filepath.Join("testdata", "printed_commands.txt"))
-	require.NoError(t, err)
+	archive := require.Value(txtar.ParseFile(filepath.Join("testdata", "printed_commands.txt")))(t)
 	files := map[string]map[string]string{}
 	var places []string
 	for _, file := range archive.Files {

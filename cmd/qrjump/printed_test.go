@@ -50,9 +50,7 @@ func newShell(t *testing.T, language string) *shell {
 	require.True(t, ready, "the server is not ready: %s", server.Log())
 	t.Cleanup(func() { _, _ = server.Stop() })
 	c.env = append(c.env, "QRJUMP_SERVER="+url)
-	var err error
-	c.operator, err = client.New(url, client.Options{})
-	require.NoError(t, err)
+	c.operator = require.Value(client.New(url, client.Options{}))(t)
 	return c
 }
 
@@ -188,7 +186,6 @@ func TestWelcome_CanBePasted(t *testing.T) {
 }
 
 func (c *shell) readFile(name string) string {
-	text, err := os.ReadFile(filepath.Join(c.dir, name))
-	require.NoError(c.t, err)
+	text := require.Value(os.ReadFile(filepath.Join(c.dir, name)))(c.t)
 	return strings.TrimSpace(string(text))
 }

@@ -98,8 +98,7 @@ func TestProbe_EachRowTurned(t *testing.T) {
 		if d, ok := p.row.Deviation(); ok && d.Closed() {
 			inverse = "allow"
 		}
-		text, err := json.Marshal(map[string]any{"behaviours": map[string]string{p.row.String(): inverse}})
-		require.NoError(t, err)
+		text := require.Value(json.Marshal(map[string]any{"behaviours": map[string]string{p.row.String(): inverse}}))(t)
 		a := s.Admin("PUT", "/settings", string(text))
 		require.True(t, a.Status == 200, "PUT /settings %s = %d %s, want 200", text, a.Status, a.Body)
 		code, out, errs := runProbe(t, s.URL, filepath.Join(dir, p.row.String()), allFlags...)
@@ -114,8 +113,7 @@ func TestProbe_EachRowTurned(t *testing.T) {
 // TestProbe_SaysWhatItAsks verifies that the page of behaviours and a dry run describe what each row tests, and what a partial row omits.
 func TestProbe_SaysWhatItAsks(t *testing.T) {
 	for _, language := range []string{"en", "zh"} {
-		page, err := os.ReadFile("../../docs/" + language + "/behaviours.md")
-		require.NoError(t, err)
+		page := require.Value(os.ReadFile("../../docs/" + language + "/behaviours.md"))(t)
 		_, out, errs := runProbe(t, "http://127.0.0.1:1", "none", append([]string{"--dry-run", "--lang", language}, allFlags...)...)
 		tag := reader(language).language()
 		for _, p := range probes {
@@ -239,8 +237,7 @@ func TestProbe_SaysWhatItCouldNotAsk(t *testing.T) {
 func TestProbe_UndoesWhatItAddedWhenInterrupted(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: probeSeed})
-	platform, err := url.Parse(s.URL)
-	require.NoError(t, err)
+	platform := require.Value(url.Parse(s.URL))(t)
 	for _, n := range []int{1, 2, 9, 14, 22, 32} {
 		ctx, interrupt := context.WithCancel(t.Context())
 		calls, added := 0, 0

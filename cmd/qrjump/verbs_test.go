@@ -149,17 +149,13 @@ func newTestServer(t *testing.T) *testServer {
 	}
 	c := server.Config{Data: filepath.Join(w.dir, "data"), Listen: "127.0.0.1:0", ScanListen: "127.0.0.1:0", AdminListen: "127.0.0.1:0",
 		Emulator: true, Seed: filepath.Join(w.dir, "seed.yaml"), CodePrefix: "C.EXAMPLE/", LogFormat: "text"}
-	s, err := server.Start(t.Context(), c, io.Discard, server.TestHooks{PassphraseWork: 4})
-	require.NoError(t, err)
+	s := require.Value(server.Start(t.Context(), c, io.Discard, server.TestHooks{PassphraseWork: 4}))(t)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	w.addr = server.Addresses{Wire: s.URL, Scan: s.ScanURL, Admin: s.AdminURL}
-	token, err := os.ReadFile(filepath.Join(c.Data, "admin-token"))
-	require.NoError(t, err)
+	token := require.Value(os.ReadFile(filepath.Join(c.Data, "admin-token")))(t)
 	w.vars["TOKEN"] = strings.TrimSpace(string(token))
-	w.operator, err = client.New(s.AdminURL, client.Options{AdminToken: w.vars["TOKEN"]})
-	require.NoError(t, err)
-	w.vars["KEY"], err = w.operator.ScanKeys.Create(t.Context(), client.ScanKey{Name: "app"})
-	require.NoError(t, err)
+	w.operator = require.Value(client.New(s.AdminURL, client.Options{AdminToken: w.vars["TOKEN"]}))(t)
+	w.vars["KEY"] = require.Value(w.operator.ScanKeys.Create(t.Context(), client.ScanKey{Name: "app"}))(t)
 	return w
 }
 
@@ -171,10 +167,8 @@ func (w *testServer) batch() (id int64) {
 // postJSON posts body as JSON and returns the decoded response.
 func postJSON(t *testing.T, url string, body map[string]any) (response map[string]any) {
 	t.Helper()
-	text, err := json.Marshal(body)
-	require.NoError(t, err)
-	resp, err := http.Post(url, "application/json", bytes.NewReader(text))
-	require.NoError(t, err)
+	text := require.Value(json.Marshal(body))(t)
+	resp := require.Value(http.Post(url, "application/json", bytes.NewReader(text)))(t)
 	defer resp.Body.Close()
 	require.NoError(t, json.NewDecoder(resp.Body).Decode(&response))
 	return response
@@ -195,10 +189,8 @@ func requestPreAuthCode(t *testing.T, wireURL, appid, secret, ticket string) str
 func (w *testServer) requestLink() {
 	require.NoError(w.t, w.operator.Settings.Update(w.t.Context(), map[string]any{"link_approval_required": true,
 		"behaviours": map[string]string{"link.own_token_taken": "allow"}}))
-	brand, err := client.New(w.addr.Wire, client.Options{AppID: "brand", Secret: "the-secret-of-both"})
-	require.NoError(w.t, err)
-	token, err := brand.Wire.GetToken(w.t.Context())
-	require.NoError(w.t, err)
+	brand := require.Value(client.New(w.addr.Wire, client.Options{AppID: "brand", Secret: "the-secret-of-both"}))(w.t)
+	token := require.Value(brand.Wire.GetToken(w.t.Context()))(w.t)
 	a := postJSON(w.t, w.addr.Wire+"/cgi-bin/wxopen/wxamplink?access_token="+token.AccessToken,
 		map[string]any{"appid": "shop1", "notify_users": 0, "show_profile": 0})
 	require.True(w.t, fmt.Sprint(a["errcode"]) == "0", "wxamplink = %v, want errcode 0", a)
@@ -209,12 +201,9 @@ func (w *testServer) requestLink() {
 
 // scanCode scans the first code and stores its ticket.
 func (w *testServer) scanCode() {
-	c, err := w.operator.Codes.Get(w.t.Context(), client.CodeName{ID: w.batch()})
-	require.NoError(w.t, err)
-	scanner, err := client.New(w.addr.Scan, client.Options{ScanKey: w.vars["KEY"]})
-	require.NoError(w.t, err)
-	d, err := scanner.Scans.Resolve(w.t.Context(), client.ScanRequest{Text: c.CodeURL, User: "alice"})
-	require.NoError(w.t, err)
+	c := require.Value(w.operator.Codes.Get(w.t.Context(), client.CodeName{ID: w.batch()}))(w.t)
+	scanner := require.Value(client.New(w.addr.Scan, client.Options{ScanKey: w.vars["KEY"]}))(w.t)
+	d := require.Value(scanner.Scans.Resolve(w.t.Context(), client.ScanRequest{Text: c.CodeURL, User: "alice"}))(w.t)
 	_, w.vars["TICKET"], _ = strings.Cut(d.Path, "code_ticket=")
 }
 
@@ -461,8 +450,7 @@ func TestVerbs_ConfirmDestructive(t *testing.T) {
 // startProxy starts a reverse proxy for the server and returns its URL. It calls onRequest before it forwards a request.
 func startProxy(t *testing.T, server string, onRequest func(*http.Request)) string {
 	t.Helper()
-	target, err := url.Parse(server)
-	require.NoError(t, err)
+	target := require.Value(url.Parse(server))(t)
 	forward := httputil.NewSingleHostReverseProxy(target)
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		onRequest(r)

@@ -29,8 +29,7 @@ func TestVersion_SameEverywhere(t *testing.T) {
 	err := json.Unmarshal([]byte(out), &info)
 	assert.True(t, code == 0 && err == nil && info.Version == want, "qrjump version: exit %d, %s, %v, want %s", code, out, err, want)
 
-	r, err := http.Get(w.addr.Wire + "/openapi.json")
-	require.NoError(t, err)
+	r := require.Value(http.Get(w.addr.Wire + "/openapi.json"))(t)
 	defer r.Body.Close()
 	var document struct{ Info struct{ Version string } }
 	require.NoError(t, json.NewDecoder(r.Body).Decode(&document))
@@ -39,11 +38,9 @@ func TestVersion_SameEverywhere(t *testing.T) {
 	file := filepath.Join(w.dir, "archive")
 	code, _, errs := runVerb(t, verbCase{path: "export", words: file + " --passphrase-file $PASSPHRASE"}, w.vars)
 	require.True(t, code == 0, "export: exit %d, want 0: %s", code, errs)
-	archive, err := os.Open(file)
-	require.NoError(t, err)
+	archive := require.Value(os.Open(file))(t)
 	defer archive.Close()
-	unzipped, err := gzip.NewReader(archive)
-	require.NoError(t, err)
+	unzipped := require.Value(gzip.NewReader(archive))(t)
 	files := tar.NewReader(unzipped)
 	header, err := files.Next()
 	for err == nil && header.Name != "manifest.json" {

@@ -23,8 +23,7 @@ func TestListener_WrongAPINotFound(t *testing.T) {
 		c.ScanListen, c.AdminListen = "127.0.0.1:0", "127.0.0.1:0"
 		data = c.Data
 	}})
-	addresses, err := server.ReadAddresses(data)
-	require.NoError(t, err)
+	addresses := require.Value(server.ReadAddresses(data))(t)
 	listeners := map[string]string{"wire": addresses.Wire, "scan": addresses.Scan, "admin": addresses.Admin}
 	for _, row := range testtable.Rows(t, "testdata/wrong_listeners.txt", 4) {
 		listener, method, path, flag := listeners[row[0]], row[1], row[2], row[3]
@@ -69,21 +68,18 @@ func TestServerAddresses_Running(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := server.Config{Data: t.TempDir(), Listen: test.listen, ScanListen: test.scan, AdminListen: test.admin, LogFormat: "text"}
-			s, err := server.Start(t.Context(), c, t.Output(), server.TestHooks{})
-			require.NoError(t, err)
-			addresses, err := server.ReadAddresses(c.Data)
-			require.NoError(t, err)
+			s := require.Value(server.Start(t.Context(), c, t.Output(), server.TestHooks{}))(t)
+			addresses := require.Value(server.ReadAddresses(c.Data))(t)
 			urls := map[string]bool{addresses.Wire: true, addresses.Scan: true, addresses.Admin: true}
 			assert.True(t, len(urls) == test.listeners, "got %+v, want %d listeners", addresses, test.listeners)
 			for url, want := range map[string]int{addresses.Wire + "/cgi-bin/token": 200,
 				addresses.Scan + "/scan/v1/resolve": 405, addresses.Admin + "/admin/v1/accounts": 401} {
-				resp, err := http.Get(url)
-				require.NoError(t, err)
+				resp := require.Value(http.Get(url))(t)
 				resp.Body.Close()
 				assert.Equal(t, resp.StatusCode, want, "%s", url)
 			}
 			assert.NoError(t, s.Close())
-			_, err = os.Stat(filepath.Join(c.Data, "addresses.json"))
+			_, err := os.Stat(filepath.Join(c.Data, "addresses.json"))
 			assert.True(t, os.IsNotExist(err), "Stat(addresses.json) after the stop = %v, want not exist", err)
 		})
 	}
@@ -98,8 +94,7 @@ func TestServerAddresses_StaleFile(t *testing.T) {
 	const dead, later = `{"wire":"http://127.0.0.1:1","scan":"http://127.0.0.1:1","admin":"http://127.0.0.1:1"}`,
 		`{"wire":"http://127.0.0.1:2","scan":"http://127.0.0.1:2","admin":"http://127.0.0.1:2"}`
 	require.NoError(t, os.WriteFile(file, []byte(dead), 0o600))
-	s, err := server.Start(t.Context(), c, t.Output(), server.TestHooks{})
-	require.NoError(t, err)
+	s := require.Value(server.Start(t.Context(), c, t.Output(), server.TestHooks{}))(t)
 	addresses, err := server.ReadAddresses(c.Data)
 	assert.True(t, err == nil && addresses == (server.Addresses{Wire: s.URL, Scan: s.URL, Admin: s.URL}),
 		"ReadAddresses = %+v, %v, want %s", addresses, err, s.URL)

@@ -61,8 +61,7 @@ func TestScanQueries_CoverAllNodes(t *testing.T) {
 			first.wantScans("after the second node stopped", total+50)
 
 			// A killed node does not respond.
-			s, err := store.Open(t.Context(), store.Target{URL: p.database})
-			require.NoError(t, err)
+			s := require.Value(store.Open(t.Context(), store.Target{URL: p.database}))(t)
 			defer s.Close()
 			require.NoError(t, s.PutNode(t.Context(), scanlog.Node{ID: "dead", Name: "rack-7:/data"}))
 			var calls sync.WaitGroup

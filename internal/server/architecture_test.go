@@ -15,8 +15,7 @@ import (
 // decision: change that file and docs/architecture.md with it.
 func mayImport(t *testing.T) map[string][]string {
 	t.Helper()
-	text, err := os.ReadFile("testdata/may_import.txt")
-	require.NoError(t, err)
+	text := require.Value(os.ReadFile("testdata/may_import.txt"))(t)
 	list := map[string][]string{}
 	for line := range strings.Lines(string(text)) {
 		fields := strings.Fields(line)
@@ -33,8 +32,7 @@ func isTestPackage(name string) bool {
 const module = "github.com/qrjump/qrjump/"
 
 func TestArchitecture_AllowedImports(t *testing.T) {
-	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"...").Output()
-	require.NoError(t, err)
+	out := require.Value(exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"...").Output())(t)
 	seen, permitted := 0, mayImport(t)
 	for line := range strings.Lines(string(out)) {
 		paths := strings.Fields(line)
@@ -111,8 +109,7 @@ func TestLayers_NoUpwardImport(t *testing.T) {
 
 // TestArchitecture_PageListsPackages verifies that the table of docs/architecture.md has a row for each package and no other rows.
 func TestArchitecture_PageListsPackages(t *testing.T) {
-	page, err := os.ReadFile("../../docs/architecture.md")
-	require.NoError(t, err)
+	page := require.Value(os.ReadFile("../../docs/architecture.md"))(t)
 	rows := map[string]bool{}
 	for line := range strings.Lines(string(page)) {
 		if name, _, ok := strings.Cut(strings.TrimPrefix(line, "| `"), "` | "); ok && strings.HasPrefix(line, "| `") {
@@ -132,8 +129,7 @@ func TestArchitecture_PageListsPackages(t *testing.T) {
 
 // TestGoMod_DependenciesCommented verifies that go.mod states the purpose of each direct dependency.
 func TestGoMod_DependenciesCommented(t *testing.T) {
-	file, err := os.ReadFile("../../go.mod")
-	require.NoError(t, err)
+	file := require.Value(os.ReadFile("../../go.mod"))(t)
 	_, direct, _ := strings.Cut(string(file), "require (\n")
 	direct, _, _ = strings.Cut(direct, "\n)")
 	count := 0

@@ -77,9 +77,7 @@ func (p instance) tryStart(t *testing.T, o servertest.Options) (*servertest.Serv
 
 func (p instance) start(t *testing.T, o servertest.Options) *servertest.Server {
 	t.Helper()
-	s, err := p.tryStart(t, o)
-	require.NoError(t, err)
-	return s
+	return require.Value(p.tryStart(t, o))(t)
 }
 
 // exportArchive writes an archive of a running server to a file.
@@ -103,11 +101,8 @@ func (p instance) restore(t *testing.T, file string) {
 
 func openArchive(t *testing.T, file string) *archive.Archive {
 	t.Helper()
-	b, err := os.ReadFile(file)
-	require.NoError(t, err)
-	a, err := archive.Open(bytes.NewReader(b), int64(len(b)))
-	require.NoError(t, err)
-	return a
+	b := require.Value(os.ReadFile(file))(t)
+	return require.Value(archive.Open(bytes.NewReader(b), int64(len(b))))(t)
 }
 
 // tableData is the JSON lines of each table of an archive, by table. It implements the table source of archive.Pack.
@@ -493,17 +488,14 @@ func TestImportCommand_Rejects(t *testing.T) {
 	s := newSQLite(t).start(t, servertest.Options{Seed: brand})
 	applyForCodes(t, s, s.Token("svc"), "one", 10_000)
 	file := exportArchive(t, s)
-	body, err := os.ReadFile(file)
-	require.NoError(t, err)
+	body := require.Value(os.ReadFile(file))(t)
 	from := openArchive(t, file)
-	keys, err := from.Keys(passphrase)
-	require.NoError(t, err)
+	keys := require.Value(from.Keys(passphrase))(t)
 	pack := func(change func(*archive.Contents)) string {
 		contents := archive.Contents{Tables: readTables(t, file), Keys: maps.Clone(keys), Schema: from.Manifest.Schema, Engine: "sqlite",
 			Program: "test", Passphrase: passphrase, Work: 4}
 		change(&contents)
-		packed, err := archive.Pack(t.Context(), t.TempDir(), contents)
-		require.NoError(t, err)
+		packed := require.Value(archive.Pack(t.Context(), t.TempDir(), contents))(t)
 		defer packed.Close()
 		var b bytes.Buffer
 		require.NoError(t, assert.ErrorOf(packed.WriteTo(&b)))
@@ -618,8 +610,7 @@ func TestBackup_ArchiveWithoutPlainSecrets(t *testing.T) {
 	s := newSQLite(t).start(t, servertest.Options{Seed: brand})
 	l := createFixture(t, s)
 	file := exportArchive(t, s)
-	keys, err := openArchive(t, file).Keys(passphrase)
-	require.NoError(t, err)
+	keys := require.Value(openArchive(t, file).Keys(passphrase))(t)
 	for table, text := range readTables(t, file) {
 		for _, secret := range []string{"the-secret-of-shop", "the-secret-of-svc", "the-secret-of-isv", "a-16-byte-secret",
 			"abcdefghijklmnopqrstuvwxyz0123456789ABCDEFE", l.token, l.stable, l.scanKey, l.ticket, l.jsCode, passphrase} {

@@ -15,8 +15,7 @@ import (
 func TestBehaviors_ListEndpoint(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Emulator: true})
-	c, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
-	require.NoError(t, err)
+	c := require.Value(client.New(s.URL, client.Options{AdminToken: servertest.AdminToken}))(t)
 	listOld := func() (ids []string) {
 		list, err := c.Behaviours.List(t.Context())
 		require.True(t, err == nil && len(list) == len(behaviour.All()), "%d behaviours, %v", len(list), err)

@@ -100,8 +100,7 @@ func (h bodyGenerator) value(s schema, text, items, depth int) any {
 func (h bodyGenerator) bodies(t *testing.T, s schema) map[string]string {
 	t.Helper()
 	toJSON := func(v any) string {
-		text, err := json.Marshal(v)
-		require.NoError(t, err)
+		text := require.Value(json.Marshal(v))(t)
 		return string(text)
 	}
 	fewKeys, manyKeys := map[string]any{}, map[string]any{}
@@ -298,11 +297,9 @@ func TestAdminCall_ClientHangsUp(t *testing.T) {
 	t.Parallel()
 	p := newPostgres(t)
 	s := p.start(t, servertest.Options{Seed: brand})
-	db, err := sql.Open("pgx", p.database)
-	require.NoError(t, err)
+	db := require.Value(sql.Open("pgx", p.database))(t)
 	defer db.Close()
-	tx, err := db.Begin()
-	require.NoError(t, err)
+	tx := require.Value(db.Begin())(t)
 	defer tx.Rollback()
 	require.NoError(t, assert.ErrorOf(tx.Exec(`LOCK TABLE notifications IN ACCESS EXCLUSIVE MODE`)))
 	countWaiting := func() int64 {

@@ -18,8 +18,7 @@ import (
 // TestCeilings_WithinLimits limits the size of the project. The test of the same name in cmd/qrjump limits commands and flags,
 // TestSource_MaxLineLength the length of lines.
 func TestCeilings_WithinLimits(t *testing.T) {
-	size, err := docgen.MeasureSize("../..")
-	require.NoError(t, err)
+	size := require.Value(docgen.MeasureSize("../.."))(t)
 	ceilings.Check(t, "product lines", size.Product)
 	ceilings.Check(t, "test lines", size.Tests)
 	ceilings.Check(t, "packages", size.Packages)
@@ -37,8 +36,7 @@ func countText(t *testing.T, pattern, text string) (n int) {
 	files, err := filepath.Glob(pattern)
 	require.True(t, err == nil && len(files) != 0, "%s: %d files, %v", pattern, len(files), err)
 	for _, name := range files {
-		content, err := os.ReadFile(name)
-		require.NoError(t, err)
+		content := require.Value(os.ReadFile(name))(t)
 		n += strings.Count(string(content), text)
 	}
 	return n

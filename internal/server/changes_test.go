@@ -39,14 +39,12 @@ rules:
 // endpoint and operation that changes something.
 func TestAuditLog_EveryMutationLogged(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("testdata/calls/audit_log.txt")
-	require.NoError(t, err)
+	text := require.Value(os.ReadFile("testdata/calls/audit_log.txt"))(t)
 	calls := servertest.NewCalled()
 	wire := map[string]bool{}
 	for _, found := range regexp.MustCompile(`(?m)^([A-Z]+) (/[^? \n]*)`).FindAllStringSubmatch(string(text), -1) {
 		wire[found[2]] = true
-		r, err := http.NewRequestWithContext(t.Context(), found[1], found[2], http.NoBody)
-		require.NoError(t, err)
+		r := require.Value(http.NewRequestWithContext(t.Context(), found[1], found[2], http.NoBody))(t)
 		calls.Note(r, "audit_log")
 	}
 	done := calls.Callers()

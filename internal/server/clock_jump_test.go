@@ -36,9 +36,8 @@ func TestScanRetention_ClockJump(t *testing.T) {
 	if err := json.NewDecoder(resp.Body).Decode(&scan); err != nil || scan.ID == "" {
 		t.Fatal(resp.Status, err)
 	}
-	put, err := http.NewRequestWithContext(t.Context(), http.MethodPut, s.URL+"/admin/v1/settings",
-		strings.NewReader(`{"hourly_stats_retention_days":100}`))
-	require.NoError(t, err)
+	put := require.Value(http.NewRequestWithContext(t.Context(), http.MethodPut, s.URL+"/admin/v1/settings",
+		strings.NewReader(`{"hourly_stats_retention_days":100}`)))(t)
 	put.Header.Set("Content-Type", "application/json")
 	resp, err = http.DefaultClient.Do(put)
 	require.True(t, err == nil && resp.StatusCode == 200, "%v %v", resp, err)
@@ -52,17 +51,15 @@ func TestScanRetention_ClockJump(t *testing.T) {
 		s.scans().forgetOldScans(t.Context())
 		s.scans().pruneCounts(t.Context())
 		for interval, want := range map[string]string{"hour": strings.Replace(step.want, "404", "422", 1), "day": "200", "month": "200"} {
-			resp, err := http.Get(s.URL + "/admin/v1/statistics?wait=true&from=" + start.Format(time.DateOnly) + "&to=" +
-				start.Format(time.DateOnly) + "&by=" + interval)
-			require.NoError(t, err)
+			resp := require.Value(http.Get(s.URL + "/admin/v1/statistics?wait=true&from=" + start.Format(time.DateOnly) + "&to=" +
+				start.Format(time.DateOnly) + "&by=" + interval))(t)
 			body, _ := io.ReadAll(resp.Body)
 			resp.Body.Close()
 			if got := fmt.Sprint(resp.StatusCode); got != want || want == "200" && !strings.Contains(string(body), `"scans":1,`) {
 				t.Errorf("%v ahead, after %v of running, by %s: %s %s, want %s", step.jump, step.uptime, interval, got, body, want)
 			}
 		}
-		resp, err := http.Get(s.URL + "/admin/v1/scans/" + scan.ID)
-		require.NoError(t, err)
+		resp := require.Value(http.Get(s.URL + "/admin/v1/scans/" + scan.ID))(t)
 		body, _ := io.ReadAll(resp.Body)
 		resp.Body.Close()
 		got := fmt.Sprint(resp.StatusCode)

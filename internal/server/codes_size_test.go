@@ -103,8 +103,7 @@ var periodicTables = []string{"calls", "domain_reverifications", "statistics_sta
 func (f dataDir) countRows() map[string]int {
 	f.t.Helper()
 	var tables []string
-	found, err := f.db.QueryContext(f.t.Context(), "SELECT name FROM sqlite_schema WHERE type = 'table'")
-	require.NoError(f.t, err)
+	found := require.Value(f.db.QueryContext(f.t.Context(), "SELECT name FROM sqlite_schema WHERE type = 'table'"))(f.t)
 	defer found.Close()
 	for found.Next() {
 		var table string

@@ -127,8 +127,7 @@ func (w brandServer) callScan(call, user, text string, header ...string) (d deci
 
 func (w brandServer) callScanFrom(call, user, text, source string, header ...string) (d decision) {
 	w.t.Helper()
-	body, err := json.Marshal(map[string]string{"text": text, "user": user, "source": source})
-	require.NoError(w.t, err)
+	body := require.Value(json.Marshal(map[string]string{"text": text, "user": user, "source": source}))(w.t)
 	a := w.Do("POST", "/scan/v1/"+call, string(body), header...)
 	require.True(w.t, a.Status == http.StatusOK, "%s: %d %s", text, a.Status, a.Body)
 	a.JSON(w.t, &d)

@@ -22,9 +22,7 @@ func readMetric(t *testing.T, s *servertest.Server, name string) float64 {
 	t.Helper()
 	for line := range strings.Lines(s.Do("GET", "/metrics", "", "Authorization: Bearer "+servertest.AdminToken).Body) {
 		if value, ok := strings.CutPrefix(line, name+" "); ok {
-			n, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
-			require.NoError(t, err)
-			return n
+			return require.Value(strconv.ParseFloat(strings.TrimSpace(value), 64))(t)
 		}
 	}
 	t.Fatalf("GET /metrics has no %s", name)
@@ -82,11 +80,9 @@ func TestMetrics_MultipleNodes(t *testing.T) {
 	s := p.start(t, servertest.Options{Seed: brand})
 	const lockErrors = `qrjump_db_write_errors_total{cause="lock"}`
 	before := readMetric(t, s, lockErrors)
-	db, err := sql.Open("pgx", p.database)
-	require.NoError(t, err)
+	db := require.Value(sql.Open("pgx", p.database))(t)
 	defer db.Close()
-	tx, err := db.Begin()
-	require.NoError(t, err)
+	tx := require.Value(db.Begin())(t)
 	require.NoError(t, assert.ErrorOf(tx.Exec(`SELECT 1 FROM audit_log_head FOR UPDATE`)))
 	s.TryAdmin("PUT", "/settings", `{"publish_quota":7}`).WantStatus(t, 503, "a change while the log is locked")
 	after := readMetric(t, s, lockErrors)

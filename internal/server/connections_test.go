@@ -44,8 +44,7 @@ func roundTrip(conn net.Conn, in *bufio.Reader, request string) int {
 
 func dialURL(t *testing.T, url string) (net.Conn, *bufio.Reader) {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
-	require.NoError(t, err)
+	conn := require.Value(net.Dial("tcp", strings.TrimPrefix(url, "http://")))(t)
 	t.Cleanup(func() { conn.Close() })
 	return conn, bufio.NewReader(conn)
 }
@@ -100,8 +99,7 @@ func TestServer_FileDescriptorLimit(t *testing.T) {
 			client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: waitTimeout}
 			call := func(method, url, body string) (int, string) {
 				t.Helper()
-				r, err := http.NewRequest(method, url, strings.NewReader(body))
-				require.NoError(t, err)
+				r := require.Value(http.NewRequest(method, url, strings.NewReader(body)))(t)
 				r.Header.Set("Authorization", "Bearer "+servertest.AdminToken)
 				r.Header.Set("Content-Type", "application/json")
 				resp, err := client.Do(r)

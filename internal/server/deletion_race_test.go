@@ -105,8 +105,7 @@ func TestDeletionRaces_TwoNodes(t *testing.T) {
 				batch := first.Apply("brand", "b", 10_000)
 				token := first.Token(race.deleted)
 
-				db, err := sql.Open("pgx", p.database)
-				require.NoError(t, err)
+				db := require.Value(sql.Open("pgx", p.database))(t)
 				defer db.Close()
 				lock, err := db.BeginTx(t.Context(), nil)
 				if err == nil {

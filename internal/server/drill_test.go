@@ -20,8 +20,7 @@ func TestDrillDatabase_RestoredCopy(t *testing.T) {
 	p := newPostgres(t)
 	w := brandServer{p.start(t, servertest.Options{Seed: brewery}), t}
 	w.apply("order-1", 10_000)
-	text, err := os.ReadFile(filepath.Join(p.data, "master.key"))
-	require.NoError(t, err)
+	text := require.Value(os.ReadFile(filepath.Join(p.data, "master.key")))(t)
 	key := strings.TrimSpace(string(text))
 	keys := dbtest.QueryInt(t, p.database, `SELECT COUNT(*) FROM scan_keys`)
 	drill := func(key, want string) server.DrillReport {

@@ -39,8 +39,7 @@ func startEmpty(t *testing.T) *Server {
 	t.Helper()
 	c := Default()
 	c.Data, c.Listen = t.TempDir(), "127.0.0.1:0"
-	s, err := Start(t.Context(), c, io.Discard, TestHooks{})
-	require.NoError(t, err)
+	s := require.Value(Start(t.Context(), c, io.Discard, TestHooks{}))(t)
 	t.Cleanup(func() { s.Close() })
 	return s
 }
@@ -73,8 +72,7 @@ func TestReady_DuringShutdown(t *testing.T) {
 	s := startEmpty(t)
 	for draining, want := range map[bool]string{false: "200 ready\n", true: "503 stopping\n"} {
 		s.serving.draining.Store(draining)
-		resp, err := http.Get(s.URL + "/readyz")
-		require.NoError(t, err)
+		resp := require.Value(http.Get(s.URL + "/readyz"))(t)
 		body, err := io.ReadAll(resp.Body)
 		got := resp.Status[:4] + string(body)
 		assert.True(t, err == nil && got == want, "draining %v: %q %v, want %q", draining, got, err, want)

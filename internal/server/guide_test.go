@@ -41,8 +41,7 @@ func TestGuide_MatchingTablesVerified(t *testing.T) {
 	quoted := regexp.MustCompile("`([^`]+)`(?:\\s*[(（](unpublished|未发布)[)）])?")
 	srv := qrjumptest.Start(t, qrjumptest.Seed("accounts: [{appid: A,kind: mini_program,secret: a,certified: true,versions: [release]}]"))
 	for _, language := range []string{"en", "zh"} {
-		page, err := docs.Pages.ReadFile(language + "/matching.md")
-		require.NoError(t, err)
+		page := require.Value(docs.Pages.ReadFile(language + "/matching.md"))(t)
 		tried := 0
 		for line := range bytes.Lines(page) {
 			cells := strings.Split(string(line), "|")

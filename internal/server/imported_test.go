@@ -24,10 +24,8 @@ func packageRows(w brandServer, id, from, to int64) string {
 	w.t.Helper()
 	var got struct{ Buffer string }
 	w.call("applycodedownload", fmt.Sprintf(`{"application_id":%d,"code_start":%d,"code_end":%d}`, id, from, to), &got)
-	rows, err := client.Rows(strings.NewReader(got.Buffer), "0123456789abcdef")
-	require.NoError(w.t, err)
-	text, err := io.ReadAll(rows)
-	require.NoError(w.t, err)
+	rows := require.Value(client.Rows(strings.NewReader(got.Buffer), "0123456789abcdef"))(w.t)
+	text := require.Value(io.ReadAll(rows))(w.t)
 	return string(text)
 }
 

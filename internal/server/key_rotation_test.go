@@ -19,9 +19,7 @@ func (p instance) masterKeyFile() string { return filepath.Join(p.data, "master.
 
 func readFile(t *testing.T, file string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(file)
-	require.NoError(t, err)
-	return b
+	return require.Value(os.ReadFile(file))(t)
 }
 
 // rotate runs a rotation after the server stopped. It retries while the database is in use, because PostgreSQL ends sessions with a delay.
@@ -64,8 +62,7 @@ func TestMasterKeyRotation_ResealsOnly(t *testing.T) {
 		require.True(t, errors.Is(err, server.ErrUsage) && strings.Contains(err.Error(), "in use"), "while a server runs: %v", err)
 		s.Stop()
 		old := readFile(t, p.masterKeyFile())
-		done, err := rotate(t, server.KeyRotation{Config: p.config()})
-		require.NoError(t, err)
+		done := require.Value(rotate(t, server.KeyRotation{Config: p.config()}))(t)
 		// A package key, a message token, an EncodingAESKey and a stable token at least; five keys.
 		assert.True(t, done.Keys >= 5 && done.Secrets >= 4 && !done.Finished && done.File == p.masterKeyFile(), "Run = %+v", done)
 		newKey := readFile(t, p.masterKeyFile())

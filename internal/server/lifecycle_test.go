@@ -191,12 +191,10 @@ func TestLifecycle_RequestsEndWithListeners(t *testing.T) {
 			}
 			ended.Store(true)
 		}))}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	l := require.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	s.serving.servers = []*http.Server{h}
 	s.serving.accepting.Go(func() { _ = h.Serve(l) })
-	conn, err := net.Dial("tcp", l.Addr().String())
-	require.NoError(t, err)
+	conn := require.Value(net.Dial("tcp", l.Addr().String()))(t)
 	defer conn.Close()
 	require.NoError(t, assert.ErrorOf(io.WriteString(conn, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")))
 	<-received
@@ -206,14 +204,12 @@ func TestLifecycle_RequestsEndWithListeners(t *testing.T) {
 
 // TestReady_ScanJournalUnwritable verifies that a failed write of a scan makes the node not ready until one probe succeeds.
 func TestReady_ScanJournalUnwritable(t *testing.T) {
-	journal, err := scanlog.OpenJournal(t.TempDir(), scanlog.JournalOptions{Random: rand.Reader})
-	require.NoError(t, err)
+	journal := require.Value(scanlog.OpenJournal(t.TempDir(), scanlog.JournalOptions{Random: rand.Reader}))(t)
 	l := &scanLog{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}
 	missingDir := filepath.Join(t.TempDir(), "away")
 	assert.NoErrorf(t, l.room(missingDir), "before")
 	require.NoError(t, journal.Close())
-	g, err := l.recorder.Enqueue(&scanlog.Event{OccurredAt: time.UnixMilli(1)})
-	require.NoError(t, err)
+	g := require.Value(l.recorder.Enqueue(&scanlog.Event{OccurredAt: time.UnixMilli(1)}))(t)
 	require.True(t, g.Wait(t.Context()) != nil, "a closed journal accepted a scan, want an error")
 	for range 2 {
 		assert.True(t, l.room(missingDir) != nil, "room() after a failed write = nil, want an error")

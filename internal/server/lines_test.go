@@ -47,8 +47,7 @@ func TestFolder_HasOnePackage(t *testing.T) {
 	require.True(t, err == nil && len(files) >= 200, "%d files, %v", len(files), err)
 	packages := map[string]string{} // by folder
 	for _, name := range files {
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.PackageClauseOnly)
-		require.NoError(t, err)
+		file := require.Value(parser.ParseFile(token.NewFileSet(), name, nil, parser.PackageClauseOnly))(t)
 		folder, got := filepath.Dir(name), strings.TrimSuffix(file.Name.Name, "_test")
 		if got == "main" {
 			continue // a generator, which is excluded from builds

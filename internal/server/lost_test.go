@@ -17,8 +17,7 @@ import (
 // fileNames returns the names of the files in a directory.
 func fileNames(t *testing.T, dir string) (names []string) {
 	t.Helper()
-	list, err := os.ReadDir(dir)
-	require.NoError(t, err)
+	list := require.Value(os.ReadDir(dir))(t)
 	for _, f := range list {
 		names = append(names, f.Name())
 	}
@@ -102,8 +101,7 @@ func TestDatabaseFile_OwnerOnlyMode(t *testing.T) {
 				continue
 			}
 			found++
-			info, err := os.Stat(filepath.Join(p.data, name))
-			require.NoError(t, err)
+			info := require.Value(os.Stat(filepath.Join(p.data, name)))(t)
 			assert.Equal(t, info.Mode().Perm(), 0o600, "%s: %s", state, name)
 		}
 		assert.True(t, found >= 2, "%s: %d database files in %v, want at least 2", state, found, fileNames(t, p.data))

@@ -34,8 +34,7 @@ func TestPrintPackages_IdempotentAndRecall(t *testing.T) {
 	dbtest.ForEachDatabase(t, storetest.Postgres, func(t *testing.T, url string) {
 		s := servertest.Start(t, servertest.Options{Config: func(c *server.Config) { c.Database = url }})
 		batch := s.Apply("wxserviceacct0001", "order", 100_000)
-		operator, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
-		require.NoError(t, err)
+		operator := require.Value(client.New(s.URL, client.Options{AdminToken: servertest.AdminToken}))(t)
 		create := func(want int64, w client.PackageRequest) {
 			t.Helper()
 			p, err := operator.Packages.Create(t.Context(), batch, w)

@@ -112,8 +112,7 @@ rules:
 settings: {verification: trust}
 `})
 	get := func(base, path, host string) servertest.Answer {
-		r, err := http.NewRequestWithContext(t.Context(), "GET", base+path, nil)
-		require.NoError(t, err)
+		r := require.Value(http.NewRequestWithContext(t.Context(), "GET", base+path, nil))(t)
 		r.Host = cmp.Or(host, r.Host)
 		return s.Send(r)
 	}

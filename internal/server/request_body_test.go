@@ -46,11 +46,9 @@ func TestHTTP2_EarlyResponseReachesCurl(t *testing.T) {
 	defer h.CloseIdleConnections()
 	send := func(r *http.Request) servertest.Answer {
 		t.Helper()
-		a, err := h.Do(r)
-		require.NoError(t, err)
+		a := require.Value(h.Do(r))(t)
 		defer a.Body.Close()
-		body, err := io.ReadAll(a.Body)
-		require.NoError(t, err)
+		body := require.Value(io.ReadAll(a.Body))(t)
 		return servertest.Answer{Status: a.StatusCode, Body: string(body)}
 	}
 	var key struct{ Key string }
@@ -62,10 +60,8 @@ func TestHTTP2_EarlyResponseReachesCurl(t *testing.T) {
 	folder := t.TempDir()
 	var requests []rejectedRequest // requests to each listener's parts
 	for _, row := range testtable.Rows(t, "testdata/refusals.txt", 6) {
-		status, err := strconv.Atoi(row[4])
-		require.NoError(t, err)
-		length, err := strconv.Atoi(row[5])
-		require.NoError(t, err)
+		status := require.Value(strconv.Atoi(row[4]))(t)
+		length := require.Value(strconv.Atoi(row[5]))(t)
 		requests = append(requests, rejectedRequest{row[0], row[1], row[2], testtable.List(row[3]), status, length})
 	}
 	fill := strings.NewReplacer("KEY", key.Key, "TOKEN", servertest.AdminToken)
@@ -112,8 +108,7 @@ func TestHTTP2_EarlyResponseReachesCurl(t *testing.T) {
 	}
 
 	// The server drains a limited part of the body only.
-	r, err := http.NewRequestWithContext(t.Context(), "POST", s.AdminURL+"/admin/v1/accounts", endlessReader{})
-	require.NoError(t, err)
+	r := require.Value(http.NewRequestWithContext(t.Context(), "POST", s.AdminURL+"/admin/v1/accounts", endlessReader{}))(t)
 	assert.Equal(t, send(r).Status, http.StatusUnauthorized, "a body without an end")
 }
 
@@ -134,9 +129,8 @@ func TestRequestBody_UnreadBodyTimeout(t *testing.T) {
 		"a client that waits to be asked":     {"POST /admin/v1/accounts HTTP/1.1\r\nContent-Length: 1000\r\nExpect: 100-continue\r\n", "401"},
 		"one that goes away after its answer": {"POST /scan/v1/resolve HTTP/1.1\r\nContent-Length: 1000\r\nConnection: close\r\n", "401"},
 	} {
-		conn, err := tls.Dial("tcp", strings.TrimPrefix(s.URL, "https://"),
-			&tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
-		require.NoError(t, err)
+		conn := require.Value(tls.Dial("tcp", strings.TrimPrefix(s.URL, "https://"),
+			&tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}}))(t)
 		require.NoError(t, assert.ErrorOf(io.WriteString(conn, c.head+"Host: 127.0.0.1\r\n\r\n")))
 		answer, err := io.ReadAll(conn) // until the server closes
 		conn.Close()

@@ -21,8 +21,7 @@ var twoSuites string
 func TestResetAccounts_ConcurrentSuites(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: twoSuites})
-	operator, err := client.New(s.URL, client.Options{AdminToken: servertest.AdminToken})
-	require.NoError(t, err)
+	operator := require.Value(client.New(s.URL, client.Options{AdminToken: servertest.AdminToken}))(t)
 	// A suite spends the publish quota of its account and fails if rules or tokens disappear before its own reset.
 	suite := func(n int) error {
 		shop, brand := fmt.Sprint("suite", n), fmt.Sprint("brand", n)

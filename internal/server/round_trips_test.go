@@ -44,13 +44,11 @@ func TestCalls_RoundTrips(t *testing.T) {
 		},
 	}
 	vars := s.RunStoryFile("testdata/round_trips_before.txt")
-	batch, err := strconv.ParseInt(vars["batch"], 10, 64)
-	require.NoError(t, err)
+	batch := require.Value(strconv.ParseInt(vars["batch"], 10, 64))(t)
 	vars["text"] = s.CodeText(batch, 7)
 	var table strings.Builder
 	defer func() { t.Log("\n| call | round trips |\n| --- | --: |\n" + table.String()) }()
-	text, err := os.ReadFile("testdata/round_trips.txt")
-	require.NoError(t, err)
+	text := require.Value(os.ReadFile("testdata/round_trips.txt"))(t)
 	measured := map[string]bool{}
 	for _, story := range strings.Split(string(text), "\n## ")[1:] {
 		head, story, _ := strings.Cut(story, "\n")

@@ -19,11 +19,9 @@ import (
 // journal only if the read waits for them.
 func TestScanLog_CompleteReadAfterAsyncScan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := store.Open(t.Context(), store.Target{Dir: t.TempDir()})
-		require.NoError(t, err)
+		s := require.Value(store.Open(t.Context(), store.Target{Dir: t.TempDir()}))(t)
 		defer s.Close()
-		journal, err := scanlog.OpenJournal(t.TempDir(), scanlog.JournalOptions{Random: rand.Reader})
-		require.NoError(t, err)
+		journal := require.Value(scanlog.OpenJournal(t.TempDir(), scanlog.JournalOptions{Random: rand.Reader}))(t)
 		defer journal.Close()
 		l := &scanLog{journal: journal, recorder: scanlog.NewRecorder(journal, scanlog.RecorderOptions{})}
 		defer l.recorder.Close()
@@ -38,8 +36,7 @@ func TestScanLog_CompleteReadAfterAsyncScan(t *testing.T) {
 		nodes := &scanlog.Nodes{Store: s, Shipper: &scanlog.Shipper{Journal: journal, Node: "one"}, Flush: l.flush, Name: "one",
 			Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 		require.NoError(t, nodes.Join(t.Context()))
-		ask, err := s.RequestShipping(t.Context())
-		require.NoError(t, err)
+		ask := require.Value(s.RequestShipping(t.Context()))(t)
 		record(2)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()

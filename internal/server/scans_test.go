@@ -28,8 +28,7 @@ func TestScans_ThousandUsersOneFirstScan(t *testing.T) {
 		w := startBrand(t, servertest.Options{Data: p.data, ScanListener: true, Config: func(c *server.Config) { c.Database = p.database }})
 		id := w.apply("x", 10_000)
 		w.activate(id, 0, 9)
-		body, err := json.Marshal(map[string]string{"text": w.code(id, 3).CodeURL, "user": "%d"})
-		require.NoError(t, err)
+		body := require.Value(json.Marshal(map[string]string{"text": w.code(id, 3).CodeURL, "user": "%d"}))(t)
 		const users = 1000
 		tickets, scans := make([]string, users), make([]string, users)
 		begin := make(chan struct{})
@@ -161,27 +160,23 @@ func TestScanListener_TLS(t *testing.T) {
 			TLSClientConfig: &tls.Config{RootCAs: loadPool(t, certificates.AuthorityFile(data)), Time: s.Clock.Now}}}
 		defer client.CloseIdleConnections()
 		for range 3 {
-			resp, err := client.Post(s.ScanURL+"/scan/v1/resolve", "application/json",
-				strings.NewReader(`{"text":"https://shop.example/t/7"}`))
-			require.NoError(t, err)
+			resp := require.Value(client.Post(s.ScanURL+"/scan/v1/resolve", "application/json",
+				strings.NewReader(`{"text":"https://shop.example/t/7"}`)))(t)
 			body, err := io.ReadAll(resp.Body)
 			resp.Body.Close()
 			assert.True(t, err == nil && resp.StatusCode == 200 && strings.Contains(string(body), `"appid":"shop"`) &&
 				(resp.ProtoMajor == 2) == h2, "h2 %v: %s %s %v", h2, resp.Status, body, err)
 		}
 		// The same for the resolver of GS1 keys, which every public listener has.
-		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.ScanURL+"/01/09506000134352/21/7", nil)
-		require.NoError(t, err)
+		q := require.Value(http.NewRequestWithContext(t.Context(), http.MethodGet, s.ScanURL+"/01/09506000134352/21/7", nil))(t)
 		q.Host = "id.example"
-		resp, err := client.Transport.RoundTrip(q)
-		require.NoError(t, err)
+		resp := require.Value(client.Transport.RoundTrip(q))(t)
 		resp.Body.Close()
 		assert.True(t, resp.StatusCode == 307 && resp.Header.Get("Location") == "https://shop.example/tea" &&
 			strings.Contains(resp.Header.Get("Link"), "<https://id.example/01/09506000134352/21/7?linkType=linkset>"),
 			"h2 %v: a GS1 key: %s %v", h2, resp.Status, resp.Header)
 	}
-	plain, err := net.Dial("tcp", strings.TrimPrefix(s.ScanURL, "https://"))
-	require.NoError(t, err)
+	plain := require.Value(net.Dial("tcp", strings.TrimPrefix(s.ScanURL, "https://")))(t)
 	defer plain.Close()
 	io.WriteString(plain, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	if answer, err := io.ReadAll(plain); err != nil || !strings.Contains(string(answer), "Client sent an HTTP request to an HTTPS server") {

@@ -104,8 +104,7 @@ func TestServer_DevHostCheck(t *testing.T) {
 
 func TestConfig_RejectsInvalid(t *testing.T) {
 	t.Parallel()
-	busy, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	busy := require.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer busy.Close()
 	inUse := filepath.Join(t.TempDir(), "data")
 	servertest.Start(t, servertest.Options{Data: inUse})
@@ -315,8 +314,7 @@ func TestServer_RunUntilCanceled(t *testing.T) {
 	out := bufio.NewReader(r)
 	line, err := out.ReadString('\n')
 	require.True(t, err == nil && regexp.MustCompile(`^qrjump ready http://127\.0\.0\.1:[0-9]+\n$`).MatchString(line), "%q %v", line, err)
-	resp, err := http.Get(strings.TrimSpace(strings.TrimPrefix(line, "qrjump ready ")) + "/readyz")
-	require.NoError(t, err)
+	resp := require.Value(http.Get(strings.TrimSpace(strings.TrimPrefix(line, "qrjump ready ")) + "/readyz"))(t)
 	resp.Body.Close()
 	cancel()
 	assert.NoErrorf(t, (<-ended), "Run")
@@ -345,8 +343,7 @@ func TestDevServer_DeviationSummaryOnExit(t *testing.T) {
 		var stderr bytes.Buffer
 		ended := make(chan error)
 		go func() { ended <- server.Run(ctx, c, server.TestHooks{}, w, &stderr); w.Close() }()
-		line, err := bufio.NewReader(r).ReadString('\n')
-		require.NoError(t, err)
+		line := require.Value(bufio.NewReader(r).ReadString('\n'))(t)
 		address := strings.TrimSpace(strings.TrimPrefix(line, "qrjump ready "))
 		resp, err := http.Post(address+"/cgi-bin/stable_token", "application/json", strings.NewReader(body))
 		require.True(t, err == nil && resp.Body.Close() == nil, "%v", err)
@@ -367,8 +364,7 @@ func TestMasterKey_MissingOrInvalid(t *testing.T) {
 	s := servertest.Start(t, o)
 	token := s.Token("shop")
 	s.Stop()
-	key, err := os.ReadFile(path)
-	require.NoError(t, err)
+	key := require.Value(os.ReadFile(path))(t)
 	for name, c := range map[string]struct {
 		file string // "" = none
 		env  string

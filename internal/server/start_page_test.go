@@ -111,8 +111,7 @@ func TestFirstPage_PerListener(t *testing.T) {
 	}})
 	for name, base := range map[string]string{"wire": s.URL, "scan": s.ScanURL, "admin": s.AdminURL} {
 		get := func(accept string) (int, string) {
-			r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/", nil)
-			require.NoError(t, err)
+			r := require.Value(http.NewRequestWithContext(t.Context(), "GET", base+"/", nil))(t)
 			r.Header.Set("Accept", accept)
 			a := s.Send(r)
 			return a.Status, a.Body

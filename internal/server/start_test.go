@@ -102,12 +102,10 @@ func TestServer_CloseLeaksNoGoroutines(t *testing.T) {
 				{s.ScanURL + "/scan/v1/resolve", `{"text":"https://a.example/"}`, "none"},
 				{s.URL + "/cgi-bin/token", `{}`, ""},
 			} {
-				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, call.url, strings.NewReader(call.body))
-				require.NoError(t, err)
+				r := require.Value(http.NewRequestWithContext(t.Context(), http.MethodPost, call.url, strings.NewReader(call.body)))(t)
 				r.Header.Set("Authorization", "Bearer "+call.token)
 				r.Header.Set("Content-Type", "application/json")
-				answer, err := client.Do(r)
-				require.NoError(t, err)
+				answer := require.Value(client.Do(r))(t)
 				answer.Body.Close()
 			}
 			l.do(func(context.Context) {
@@ -167,8 +165,7 @@ func TestStart_FailureLeavesNothingBehind(t *testing.T) {
 				require.True(t, !t.Failed(), "stopped at component %s, %s", failing, phase)
 			}
 		}
-		s, err := server.Start(t.Context(), c, io.Discard, server.TestHooks{})
-		require.NoError(t, err)
+		s := require.Value(server.Start(t.Context(), c, io.Discard, server.TestHooks{}))(t)
 		assert.NoError(t, s.Close())
 	})
 }

@@ -189,8 +189,7 @@ func TestTemplateTexts_ImportIntoOtherServer(t *testing.T) {
 
 func toJSON(t testing.TB, v any) string {
 	t.Helper()
-	body, err := json.Marshal(v)
-	require.NoError(t, err)
+	body := require.Value(json.Marshal(v))(t)
 	return string(body)
 }
 
@@ -211,23 +210,18 @@ func (w brandServer) checkOpens(name, text string, id, index int64) {
 // checkPrinterRun downloads a printer package and verifies the verdicts of a print run for the texts that a line camera reads.
 func (w brandServer) checkPrinterRun(name string, id int64, text string) {
 	w.t.Helper()
-	operator, err := client.New(w.URL, client.Options{AdminToken: servertest.AdminToken})
-	require.NoError(w.t, err)
+	operator := require.Value(client.New(w.URL, client.Options{AdminToken: servertest.AdminToken}))(w.t)
 	const passphrase = "a long passphrase of words"
-	pkg, err := operator.Packages.Create(w.t.Context(), id, client.PackageRequest{From: 7, To: 9, Printer: "acme", Proofs: 1,
-		Formats: []string{"csv", "lines"}})
-	require.NoError(w.t, err)
+	pkg := require.Value(operator.Packages.Create(w.t.Context(), id, client.PackageRequest{From: 7, To: 9, Printer: "acme", Proofs: 1,
+		Formats: []string{"csv", "lines"}}))(w.t)
 	var file bytes.Buffer
 	require.NoError(w.t, operator.Packages.Download(w.t.Context(), pkg.ID, passphrase, &file))
-	key, err := printpackage.ByPassphrase(passphrase)
-	require.NoError(w.t, err)
-	signer, err := operator.Packages.GetSigner(w.t.Context())
-	require.NoError(w.t, err)
-	signers, err := printpackage.ParseSigners([]byte(signer.AllowedSigners))
-	require.NoError(w.t, err)
+	key := require.Value(printpackage.ByPassphrase(passphrase))(w.t)
+	signer := require.Value(operator.Packages.GetSigner(w.t.Context()))(w.t)
+	signers := require.Value(printpackage.ParseSigners([]byte(signer.AllowedSigners)))(w.t)
 	var run *printpackage.Run
 	var texts []string
-	_, err = printpackage.Open(&file, key, signers, func(p printpackage.Part, r io.Reader) error {
+	_, err := printpackage.Open(&file, key, signers, func(p printpackage.Part, r io.Reader) error {
 		if p.Format == "lines" {
 			for row, err := range labels.Rows(r) {
 				if err != nil {
@@ -262,8 +256,7 @@ func (w brandServer) fetchPage(text string) servertest.Answer {
 	if !strings.Contains(text, "://") {
 		text = "http://" + text
 	}
-	link, err := url.Parse(text)
-	require.NoError(w.t, err)
+	link := require.Value(url.Parse(text))(w.t)
 	return w.Do("GET", link.RequestURI(), "", "Host: "+strings.ToLower(link.Host), "Accept: text/html", "Accept-Language: en")
 }
 
@@ -340,8 +333,7 @@ func TestPIN_TypedIntoPage(t *testing.T) {
 			list := strings.Split(w.Admin("GET", fmt.Sprintf("/batches/%d/codes?from=7&to=8", id), "").Body, "\r\n")
 			require.True(t, list[0] == "index,code,code_text,pin", "%q", list)
 			page := func(row, typed, language string) servertest.Answer {
-				link, err := url.Parse(strings.Split(row, ",")[2])
-				require.NoError(t, err)
+				link := require.Value(url.Parse(strings.Split(row, ",")[2]))(t)
 				header := []string{"Host: " + link.Host, "Accept-Language: " + language, "Content-Type: application/x-www-form-urlencoded"}
 				if typed == "" {
 					return w.Do("GET", link.RequestURI(), "", header...)

@@ -90,8 +90,7 @@ func checkCatalog(t *testing.T, dir string) {
 // addGoFile adds the keys in a Go file to named, and verifies the keys and arguments of its calls of text functions.
 func addGoFile(t *testing.T, path string, catalog *i18n.Catalog, texts map[string]string, named *keyReferences) {
 	set := gotoken.NewFileSet()
-	file, err := parser.ParseFile(set, path, nil, parser.SkipObjectResolution)
-	require.NoError(t, err)
+	file := require.Value(parser.ParseFile(set, path, nil, parser.SkipObjectResolution))(t)
 	literal := func(e ast.Expr) (string, bool) {
 		lit, ok := e.(*ast.BasicLit)
 		if !ok || lit.Kind != gotoken.STRING {
@@ -175,8 +174,7 @@ func (m *keyReferences) addComponent(words string) {
 
 // addTemplate adds the keys in a template to named.
 func addTemplate(t *testing.T, path string, texts map[string]string, named *keyReferences) {
-	content, err := os.ReadFile(path)
-	require.NoError(t, err)
+	content := require.Value(os.ReadFile(path))(t)
 	for _, action := range actionPattern.FindAllString(string(content), -1) {
 		for _, found := range quotedPattern.FindAllStringSubmatch(action, -1) {
 			key, _, computed := strings.Cut(found[1]+found[2], "%")

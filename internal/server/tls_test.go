@@ -46,8 +46,7 @@ func newPlatformClient(s *servertest.Server, roots *x509.CertPool, now func() ti
 
 func loadPool(t *testing.T, file string) *x509.CertPool {
 	t.Helper()
-	text, err := os.ReadFile(file)
-	require.NoError(t, err)
+	text := require.Value(os.ReadFile(file))(t)
 	pool := x509.NewCertPool()
 	require.True(t, pool.AppendCertsFromPEM(text), "%s holds no certificate", file)
 	return pool
@@ -61,13 +60,10 @@ func callTLS(t *testing.T, c *http.Client, url, body string, into any) (proto st
 	if body != "" {
 		method, send = "POST", strings.NewReader(body)
 	}
-	r, err := http.NewRequestWithContext(t.Context(), method, url, send)
-	require.NoError(t, err)
-	resp, err := c.Do(r)
-	require.NoError(t, err)
+	r := require.Value(http.NewRequestWithContext(t.Context(), method, url, send))(t)
+	resp := require.Value(c.Do(r))(t)
 	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
+	raw := require.Value(io.ReadAll(resp.Body))(t)
 	assert.Equal(t, resp.Header.Get("Strict-Transport-Security"), "", "Strict-Transport-Security, which would outlive this server")
 	if into != nil {
 		err := json.Unmarshal(raw, into)
@@ -136,8 +132,7 @@ func TestLocalCA_NameConstraints(t *testing.T) {
 		info, err := os.Stat(filepath.Join(data, "tls", name))
 		assert.True(t, err == nil && info.Mode().Perm() == mode, "%s: %v %v", name, info, err)
 	}
-	ca, err := tls.LoadX509KeyPair(certificates.AuthorityFile(data), filepath.Join(data, "tls", "ca.key"))
-	require.NoError(t, err)
+	ca := require.Value(tls.LoadX509KeyPair(certificates.AuthorityFile(data), filepath.Join(data, "tls", "ca.key")))(t)
 	for _, c := range []struct {
 		name  string
 		leaf  x509.Certificate
@@ -152,14 +147,11 @@ func TestLocalCA_NameConstraints(t *testing.T) {
 		{"192.0.2.1", x509.Certificate{IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1).To4()}}, false},
 	} {
 		c.leaf.SerialNumber, c.leaf.NotBefore, c.leaf.NotAfter = big.NewInt(2), s.Clock.Now().Add(-time.Hour), s.Clock.Now().Add(time.Hour)
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		require.NoError(t, err)
-		der, err := x509.CreateCertificate(rand.Reader, &c.leaf, ca.Leaf, key.Public(), ca.PrivateKey)
-		require.NoError(t, err)
-		leaf, err := x509.ParseCertificate(der)
-		require.NoError(t, err)
+		key := require.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
+		der := require.Value(x509.CreateCertificate(rand.Reader, &c.leaf, ca.Leaf, key.Public(), ca.PrivateKey))(t)
+		leaf := require.Value(x509.ParseCertificate(der))(t)
 		roots := loadPool(t, certificates.AuthorityFile(data))
-		_, err = leaf.Verify(x509.VerifyOptions{DNSName: c.name, Roots: roots, CurrentTime: s.Clock.Now()})
+		_, err := leaf.Verify(x509.VerifyOptions{DNSName: c.name, Roots: roots, CurrentTime: s.Clock.Now()})
 		assert.True(t, (err == nil) == c.valid, "%s: %v", c.name, err)
 	}
 }
@@ -167,8 +159,7 @@ func TestLocalCA_NameConstraints(t *testing.T) {
 // peerCertificate returns the server's certificate in a handshake.
 func peerCertificate(t *testing.T, s *servertest.Server) *x509.Certificate {
 	t.Helper()
-	conn, err := tls.Dial("tcp", strings.TrimPrefix(s.URL, "https://"), &tls.Config{InsecureSkipVerify: true})
-	require.NoError(t, err)
+	conn := require.Value(tls.Dial("tcp", strings.TrimPrefix(s.URL, "https://"), &tls.Config{InsecureSkipVerify: true}))(t)
 	defer conn.Close()
 	return conn.ConnectionState().PeerCertificates[0]
 }
@@ -179,8 +170,7 @@ func TestLocalCA_LeafRenewal(t *testing.T) {
 	o := servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.TLSDev = true }}
 	s := servertest.Start(t, o)
 	first := peerCertificate(t, s)
-	ca, err := os.ReadFile(certificates.AuthorityFile(data))
-	require.NoError(t, err)
+	ca := require.Value(os.ReadFile(certificates.AuthorityFile(data)))(t)
 	s.Stop()
 
 	s = servertest.Start(t, o)
@@ -219,8 +209,7 @@ func TestLocalCA_LeafRenewal(t *testing.T) {
 	}
 	for _, name := range []string{"ca.pem", "ca.key"} {
 		path := filepath.Join(data, "tls", name)
-		body, err := os.ReadFile(path)
-		require.NoError(t, err)
+		body := require.Value(os.ReadFile(path))(t)
 		require.NoError(t, os.WriteFile(path, []byte("rubbish"), 0o600))
 		if _, err := servertest.TryStart(t, o); !errors.Is(err, server.ErrUsage) || !strings.Contains(err.Error(), "delete the folder") {
 			t.Errorf("start with an invalid %s = %v, want ErrUsage with \"delete the folder\"", name, err)
@@ -239,14 +228,11 @@ func TestLocalCA_LeafRenewal(t *testing.T) {
 // writeSelfSigned writes a self-signed certificate for a host name, and its key unless key is "".
 func writeSelfSigned(t *testing.T, cert, key, name string) {
 	t.Helper()
-	secret, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
+	secret := require.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
 		NotBefore: servertest.Began.Add(-time.Hour), NotAfter: servertest.Began.Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, secret.Public(), secret)
-	require.NoError(t, err)
-	der, err := x509.MarshalPKCS8PrivateKey(secret)
-	require.NoError(t, err)
+	certificate := require.Value(x509.CreateCertificate(rand.Reader, template, template, secret.Public(), secret))(t)
+	der := require.Value(x509.MarshalPKCS8PrivateKey(secret))(t)
 	for path, b := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: certificate}, key: {Type: "PRIVATE KEY", Bytes: der}} {
 		if path == "" {
 			continue
@@ -282,8 +268,7 @@ func TestServerTLS_OperatorCertificate(t *testing.T) {
 	}
 
 	// The home page of the console warns that the certificate expires within the hour.
-	jar, err := cookiejar.New(nil)
-	require.NoError(t, err)
+	jar := require.Value(cookiejar.New(nil))(t)
 	browser := &http.Client{Jar: jar, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		DisableKeepAlives: true}}
 	home, err := browser.PostForm(s.AdminURL+"/console/login", url.Values{"password": {servertest.AdminToken}, "next": {"/console/home"}})
@@ -357,9 +342,8 @@ func TestServerTLS_ExpiredCertificate(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	writeSelfSigned(t, cert, key, "old.example")
-	s, err := servertest.TryStart(t, servertest.Options{Seed: shop, Began: servertest.Began.Add(2 * time.Hour),
-		Config: func(c *server.Config) { c.TLSCert, c.TLSKey = cert, key }})
-	require.NoError(t, err)
+	s := require.Value(servertest.TryStart(t, servertest.Options{Seed: shop, Began: servertest.Began.Add(2 * time.Hour),
+		Config: func(c *server.Config) { c.TLSCert, c.TLSKey = cert, key }}))(t)
 	assert.Contains(t, s.Log(), "clients will reject it", "the log")
 	if resp, err := newPlatformClient(s, loadPool(t, cert), s.Clock.Now).Get("https://old.example/healthz"); err == nil {
 		resp.Body.Close()

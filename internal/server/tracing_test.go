@@ -63,8 +63,7 @@ func TestTracing_CallTransactionMessage(t *testing.T) {
 	spans := &spanCollector{}
 	backend := httptest.NewServer(spans)
 	t.Cleanup(backend.Close)
-	recorder, err := otlp.New(backend.URL, "test")
-	require.NoError(t, err)
+	recorder := require.Value(otlp.New(backend.URL, "test"))(t)
 	stream := startStream(t)
 	s := servertest.Start(t, servertest.Options{Seed: brand, Config: func(c *server.Config) { c.ScanStream, c.Tracing = stream, recorder }})
 	const call, scan = "4bf92f3577b34da6a3ce929d0e0e4736", "5bf92f3577b34da6a3ce929d0e0e4737"
@@ -98,8 +97,7 @@ func TestTracing_CollectorUnreachable(t *testing.T) {
 	t.Parallel()
 	backend := httptest.NewServer(http.NotFoundHandler())
 	backend.Close()
-	recorder, err := otlp.New(backend.URL, "test")
-	require.NoError(t, err)
+	recorder := require.Value(otlp.New(backend.URL, "test"))(t)
 	s := servertest.Start(t, servertest.Options{Seed: brand, Config: func(c *server.Config) { c.Tracing = recorder }})
 	s.Admin("GET", "/accounts", "").WantStatus(t, 200, "an operation")
 	s.Stop()

@@ -30,8 +30,7 @@ func TestDevServer_ProxyTunnel(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Data: data, Seed: shop, Config: func(c *server.Config) { c.Dev = true }})
 	_, err := os.Stat(certificates.AuthorityFile(data))
 	assert.True(t, os.IsNotExist(err), "a certificate authority was created without a request: %v", err)
-	resp, err := http.Get(s.URL + "/qrjump/ca.pem")
-	require.NoError(t, err)
+	resp := require.Value(http.Get(s.URL + "/qrjump/ca.pem"))(t)
 	served, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
 	stored, _ := os.ReadFile(certificates.AuthorityFile(data))
@@ -39,8 +38,7 @@ func TestDevServer_ProxyTunnel(t *testing.T) {
 		"GET ca.pem = %s, %v, %d bytes, want the %d bytes of the file", resp.Status, err, len(served), len(stored))
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(served)
-	proxy, err := url.Parse(s.URL)
-	require.NoError(t, err)
+	proxy := require.Value(url.Parse(s.URL))(t)
 	c := &http.Client{Transport: &http.Transport{Proxy: http.ProxyURL(proxy), ForceAttemptHTTP2: true,
 		TLSClientConfig: &tls.Config{RootCAs: roots, Time: s.Clock.Now}}}
 	defer c.CloseIdleConnections()
@@ -81,8 +79,7 @@ func TestServer_ConnectRefusedWithoutDev(t *testing.T) {
 // the first line of the response.
 func rawCall(t *testing.T, address, line string, rest ...string) string {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(address, "http://"))
-	require.NoError(t, err)
+	conn := require.Value(net.Dial("tcp", strings.TrimPrefix(address, "http://")))(t)
 	defer conn.Close()
 	_, host, _ := strings.Cut(line, " ")
 	if u, err := url.Parse(host); err == nil && u.Host != "" {
@@ -93,11 +90,8 @@ func rawCall(t *testing.T, address, line string, rest ...string) string {
 	}
 	fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: %s\r\n\r\n%s", line, host, strings.Join(rest, ""))
 	if len(rest) == 0 {
-		first, err := bufio.NewReader(conn).ReadString('\n')
-		require.NoError(t, err)
-		return first
+		return require.Value(bufio.NewReader(conn).ReadString('\n'))(t)
 	}
-	answer, err := io.ReadAll(conn)
-	require.NoError(t, err)
+	answer := require.Value(io.ReadAll(conn))(t)
 	return string(answer)
 }

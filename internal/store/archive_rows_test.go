@@ -123,8 +123,7 @@ func TestLoad_ScanPartitions(t *testing.T) {
 			// The last of these days does not have its own partition.
 			row["day"] = []int64{20_000, 20_001, 20_000, 20_002, 1}[n/3%5]
 			row["seq"], row["id"] = n+1, fmt.Sprintf("id%08d", n+1)
-			b, err := json.Marshal(row)
-			require.NoError(t, err)
+			b := require.Value(json.Marshal(row))(t)
 			rows = append(rows, string(b))
 		}
 		all["scan_events"] = joinLines(rows)
@@ -294,8 +293,7 @@ func TestWriteRows_MatchesEncodingJSON(t *testing.T) {
 
 // TestArchive_ShortScanLog exports scans up to a position that the scan log has not reached, as at a server that lacks the last scans.
 func TestArchive_ShortScanLog(t *testing.T) {
-	j, err := scanlog.OpenJournal(t.TempDir(), scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
-	require.NoError(t, err)
+	j := require.Value(scanlog.OpenJournal(t.TempDir(), scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})}))(t)
 	defer j.Close()
 	list := make([]scanlog.Event, 3)
 	for i := range list {

@@ -132,8 +132,7 @@ func TestLoad_RequiresEmptyDatabase(t *testing.T) {
 // TestLoad_WaitsForEndingSession verifies that Load waits for the session of a process that has ended.
 func TestLoad_WaitsForEndingSession(t *testing.T) {
 	target := newEmptyPostgres(t)
-	s, err := OpenEmpty(t.Context(), target, NewestSchema())
-	require.NoError(t, err)
+	s := require.Value(OpenEmpty(t.Context(), target, NewestSchema()))(t)
 	t.Cleanup(func() { s.Close() })
 	ending, conn := connectAdmin(t, target), connectAdmin(t, target)
 	mustExecConn(t, ending, `SELECT pg_advisory_lock_shared(`+users+`)`)

@@ -19,9 +19,7 @@ import (
 
 func verifyChanges(t *testing.T, s *Store) auditlog.Checked {
 	t.Helper()
-	result, err := s.VerifyChanges(t.Context())
-	require.NoError(t, err)
-	return result
+	return require.Value(s.VerifyChanges(t.Context()))(t)
 }
 
 // checkAuditLog reports an error if the audit log does not verify.
@@ -126,9 +124,7 @@ func TestAuditChain_AlteredByte(t *testing.T) {
 			trials = 200
 		}
 		if text := os.Getenv("AUDIT_TRIALS"); text != "" {
-			var err error
-			trials, err = strconv.Atoi(text)
-			require.NoError(t, err)
+			trials = require.Value(strconv.Atoi(text))(t)
 		}
 		found := 0
 		for n := 0; found < trials; n++ {
@@ -145,9 +141,7 @@ func TestAuditChain_AlteredByte(t *testing.T) {
 				if !strings.EqualFold(kind, "bigint") {
 					return text
 				}
-				n, err := strconv.ParseInt(text, 10, 64)
-				require.NoError(t, err)
-				return n
+				return require.Value(strconv.ParseInt(text, 10, 64))(t)
 			}
 			newID := id
 			if column == row.key {

@@ -73,8 +73,7 @@ func forEachCluster(t *testing.T, f func(t *testing.T, nodes [2]*Store)) {
 
 func open(t *testing.T, target Target) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), target)
-	require.NoError(t, err)
+	s := require.Value(Open(t.Context(), target))(t)
 	t.Cleanup(func() { assert.NoErrorf(t, s.Close(), "Close()") })
 	return s
 }
@@ -125,9 +124,7 @@ func checkList[T any](t *testing.T, name string, got, want T) {
 
 func parsePrefix(t *testing.T, text string, kind rules.Kind) rules.Prefix {
 	t.Helper()
-	p, err := rules.ParsePrefix(text, kind, true)
-	require.NoError(t, err)
-	return p
+	return require.Value(rules.ParsePrefix(text, kind, true))(t)
 }
 
 // newRule returns an unpublished ordinary rule.
@@ -211,11 +208,9 @@ func tableNames(t *testing.T, s *Store) []string {
 // queryColumn returns the values of the last column that a query selects.
 func queryColumn[T any](t *testing.T, s *Store, query string, args ...any) (values []T) {
 	t.Helper()
-	rows, err := s.read.QueryContext(t.Context(), query, args...)
-	require.NoError(t, err)
+	rows := require.Value(s.read.QueryContext(t.Context(), query, args...))(t)
 	defer rows.Close()
-	columns, err := rows.Columns()
-	require.NoError(t, err)
+	columns := require.Value(rows.Columns())(t)
 	for rows.Next() {
 		var value T
 		row := make([]any, len(columns))

@@ -29,8 +29,7 @@ func (c *countingConn) ExecContext(ctx context.Context, query string, args []dri
 
 // countPrepared makes the write connection count the statements that it parses.
 func countPrepared(t *testing.T, s *Store) (conn *preparedConn, counts *countingConn) {
-	c, err := s.write.Conn(t.Context())
-	require.NoError(t, err)
+	c := require.Value(s.write.Conn(t.Context()))(t)
 	defer c.Close()
 	require.NoError(t, c.Raw(func(c any) error {
 		conn = c.(*preparedConn)
@@ -97,8 +96,7 @@ func TestSQLite_PreparedStatements(t *testing.T) {
 	const query = `SELECT value FROM (SELECT 1 AS value UNION SELECT 2 UNION SELECT 3) WHERE value > $1`
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		var pairs []int
-		rows, err := tx.sql.QueryContext(ctx, query, 1)
-		require.NoError(t, err)
+		rows := require.Value(tx.sql.QueryContext(ctx, query, 1))(t)
 		defer rows.Close()
 		for rows.Next() {
 			var outer, inner int
@@ -122,8 +120,7 @@ func TestSQLite_PreparedStatements(t *testing.T) {
 	// SQLite runs this pragma when it parses it, so that a prepared one would have no effect.
 	for _, size := range []int{-3000, -2000, -3000} {
 		var got int
-		_, err := s.write.ExecContext(t.Context(), fmt.Sprintf(`PRAGMA cache_size = %d`, size))
-		require.NoError(t, err)
+		require.NoError(t, assert.ErrorOf(s.write.ExecContext(t.Context(), fmt.Sprintf(`PRAGMA cache_size = %d`, size))))
 		require.NoError(t, s.write.QueryRowContext(t.Context(), `PRAGMA cache_size`).Scan(&got))
 		require.Equal(t, got, size, "cache_size")
 	}

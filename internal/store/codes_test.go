@@ -262,12 +262,9 @@ func TestCodeCounter_RollbackAfterFailure(t *testing.T) {
 // newCodeServices returns the code services of two nodes.
 func newCodeServices(t *testing.T, nodes [2]*Store) (p [2]*codes.Service) {
 	t.Helper()
-	code, err := codes.NewCodeKey([]byte(strings.Repeat("c", 32)))
-	require.NoError(t, err)
-	text, err := codes.NewTextKey([]byte(strings.Repeat("t", 32)))
-	require.NoError(t, err)
-	key, err := sealer.NewKey([]byte(strings.Repeat("k", 32)))
-	require.NoError(t, err)
+	code := require.Value(codes.NewCodeKey([]byte(strings.Repeat("c", 32))))(t)
+	text := require.Value(codes.NewTextKey([]byte(strings.Repeat("t", 32))))(t)
+	key := require.Value(sealer.NewKey([]byte(strings.Repeat("k", 32))))(t)
 	for i, s := range nodes {
 		p[i] = &codes.Service{Store: s, Vault: key, Memory: codes.NewMemory(s), Settings: settings.NewLive(settings.Defaults()),
 			Now:    func() time.Time { return t0 },
@@ -327,8 +324,7 @@ func TestRedeem_OnceAcrossNodes(t *testing.T) {
 	t.Parallel()
 	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := newCodeServices(t, nodes), addServiceAccount(t, nodes[0])
-		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000})
-		require.NoError(t, err)
+		b := require.Value(p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000}))(t)
 		require.NoError(t, p[1].Memory.Changed(t.Context(), b.ID))
 		for index := range int64(4) {
 			redeemed := 0
@@ -360,8 +356,7 @@ func TestActivate_NumberedInCommitOrder(t *testing.T) {
 			s.Behaviours = settings.Overrides{"codes.activate.overlap_taken": settings.Allow}
 			p[n].Settings.Set(s)
 		}
-		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000})
-		require.NoError(t, err)
+		b := require.Value(p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000}))(t)
 		require.NoError(t, p[1].Memory.Changed(t.Context(), b.ID))
 		for _, err := range race(80, func(i int) error {
 			return p[i%2].Activate(t.Context(), call,
@@ -398,8 +393,7 @@ func TestActivate_OverlapOneWins(t *testing.T) {
 	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := newCodeServices(t, nodes), addServiceAccount(t, nodes[0])
 		addMiniProgram(t, nodes[0], "shop")
-		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000})
-		require.NoError(t, err)
+		b := require.Value(p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000}))(t)
 		const rounds, calls = 8, 12
 		for round := range int64(rounds) {
 			activated := 0
@@ -548,13 +542,11 @@ func TestTemplateTexts_StoredWithApplication(t *testing.T) {
 			{Text: "{prefix}{secret}"},
 		} {
 			order.Count = 10_000
-			template, err := p[0].FillTemplate(order)
-			require.NoError(t, err)
+			template := require.Value(p[0].FillTemplate(order))(t)
 			a := codes.Application{ISV: fmt.Sprint("order ", i), Count: order.Count, Template: template}
-			b, err := p[0].Apply(t.Context(), call, a)
-			require.NoError(t, err)
+			b := require.Value(p[0].Apply(t.Context(), call, a))(t)
 			a.Template = "x{secret}"
-			_, err = p[0].Apply(t.Context(), call, a)
+			_, err := p[0].Apply(t.Context(), call, a)
 			assert.ErrorIs(t, err, errcode.ApplicationExists, "applying with the same ISV and another template than %q", template)
 			assert.Equal(t, b.Weak(), order.Weak, "Weak() of %q", template)
 			text := p[0].Text(b, 77)
@@ -630,9 +622,8 @@ func TestCheckPIN_FiveWrongOnTwoNodes(t *testing.T) {
 		_, err := p[0].FillTemplate(codes.TemplateOrder{Text: "{serial}{secret}{digits:4}", Count: 10_000})
 		assert.True(t, err != nil && strings.Contains(err.Error(), "whose texts are links"),
 			"FillTemplate() of a PIN without a link = %v, want an error", err)
-		b, err := p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000,
-			Template: "https://q.example/{serial}{digits:4}"})
-		require.NoError(t, err)
+		b := require.Value(p[0].Apply(t.Context(), call, codes.Application{ISV: "x", Count: 10_000,
+			Template: "https://q.example/{serial}{digits:4}"}))(t)
 		right := func(index uint64) string { return codes.PINs(p[1].Vault, b)(index) }
 		wrong := string('0'+(right(7)[0]-'0'+1)%10) + right(7)[1:]
 		pinResult := func(node int, index int64, typed string) codes.PINResult {

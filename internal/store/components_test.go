@@ -136,8 +136,7 @@ func TestComponentTokens_RevokedByAccount(t *testing.T) {
 
 func newAccountService(t *testing.T, s accounts.Store) *accounts.Service {
 	t.Helper()
-	key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
-	require.NoError(t, err)
+	key := require.Value(sealer.NewKey([]byte("0123456789abcdef0123456789abcdef")))(t)
 	return &accounts.Service{Store: s, Key: key, Settings: settings.NewLive(settings.Defaults()), Random: rand.Reader,
 		Now: func() time.Time { return t0 }}
 }
@@ -163,8 +162,7 @@ func TestComponentGrants_ExclusiveSetRace(t *testing.T) {
 		for round := range 100 {
 			var pre [2]string
 			for i, name := range names {
-				code, err := d[i].CreatePreAuthCode(ctx, name)
-				require.NoError(t, err)
+				code := require.Value(d[i].CreatePreAuthCode(ctx, name))(t)
 				pre[i] = code.Text
 			}
 			// In odd rounds the user moves the set to the new component.
@@ -234,21 +232,17 @@ func TestComponentGrants_ListRevokesConcurrentGrant(t *testing.T) {
 		require.NoError(t, d[0].PutComponent(ctx, isv, "s", "tok", testAESKey))
 		agree := func() accounts.Authorization {
 			t.Helper()
-			pre, err := d[1].CreatePreAuthCode(ctx, "wxc")
-			require.NoError(t, err)
+			pre := require.Value(d[1].CreatePreAuthCode(ctx, "wxc"))(t)
 			code, err := d[1].Agree(ctx, accounts.Agreement{Component: "wxc", PreAuthCode: pre.Text, AppID: "wxa", Sets: []int{18}})
 			require.NoError(t, err)
-			a, err := d[1].TradeAuthCode(ctx, "wxc", code.Text)
-			require.NoError(t, err)
-			return a
+			return require.Value(d[1].TradeAuthCode(ctx, "wxc", code.Text))(t)
 		}
 		var revoked accounts.Authorization
 		d[0].Store = accountHooks{Store: nodes[0], beforeLock: sync.OnceFunc(func() { revoked = agree() })}
 		isv.Grants = []accounts.Grant{}
 		require.NoError(t, d[0].PutComponent(ctx, isv, "", "", ""))
 		assert.ErrorIs(t, assert.ErrorOf(d[1].Authorization(ctx, "wxc", "wxa")), errcode.NotAuthorizing, "the grant")
-		pushes, err := d[1].Pushes(ctx, "wxc", 1)
-		require.NoError(t, err)
+		pushes := require.Value(d[1].Pushes(ctx, "wxc", 1))(t)
 		check(t, "event of the last push", pushes[0].Event, accounts.UnauthorizedPush)
 		agree()
 		assert.ErrorIs(t, assert.ErrorOf(d[1].Identify(ctx, revoked.Token.Text)), errcode.InvalidCredential,

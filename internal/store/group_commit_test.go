@@ -319,8 +319,7 @@ func TestGroupCommit_SoloAfterStall(t *testing.T) {
 	held, err := s.write.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	defer held.Rollback()
-	_, err = held.ExecContext(t.Context(), `SELECT pg_advisory_xact_lock(48)`)
-	require.NoError(t, err)
+	require.NoError(t, assert.ErrorOf(held.ExecContext(t.Context(), `SELECT pg_advisory_xact_lock(48)`)))
 	errs := make(chan error, 3)
 	for i := range cap(errs) {
 		go func() {

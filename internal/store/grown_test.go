@@ -300,8 +300,7 @@ func recheckDeletedRule(directory, prefix string) func(context.Context, *Store, 
 func TestStatements_CostIndependentOfTableSize(t *testing.T) {
 	var sizes []int64
 	for size := range strings.SplitSeq(*tableSizes, ",") {
-		n, err := strconv.ParseInt(size, 10, 64)
-		require.NoError(t, err)
+		n := require.Value(strconv.ParseInt(size, 10, 64))(t)
 		sizes = append(sizes, n)
 	}
 	dbtest.ForEachDatabase(t, dbtest.Server, func(t *testing.T, server string) {

@@ -293,8 +293,7 @@ func TestImportRules_CountsRulesToOtherApps(t *testing.T) {
 		}
 		return err
 	})
-	numbers, err := s.Reserve(t.Context(), len(moved))
-	require.NoError(t, err)
+	numbers := require.Value(s.Reserve(t.Context(), len(moved)))(t)
 	conn := connectAdmin(t, target)
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		if err := tx.accounts().EditHidden(ctx, moved, rules.ChangeMeta{At: t0, Action: "edit"}, numbers); err != nil {
@@ -356,8 +355,7 @@ func TestImportRules_ReclaimedIDs(t *testing.T) {
 	_, nodes, _, owner, _ := openTwoNodes(t)
 	reserved, err := nodes[0].Reserve(t.Context(), 1)
 	require.True(t, err == nil && reserved.First != 0, "Reserve(1) = %v, %v", reserved, err)
-	prefix, err := rules.ParsePrefix("https://a.example/", rules.Ordinary, false)
-	require.NoError(t, err)
+	prefix := require.Value(rules.ParsePrefix("https://a.example/", rules.Ordinary, false))(t)
 	addHidden := func(seqs accounts.SeqRange) error {
 		return nodes[0].UpdateRules(t.Context(), func(tx rules.Tx) error {
 			r := rules.Rule{Owner: owner.AppID, Prefix: prefix, Kind: rules.Ordinary, CreatedAt: t0, UpdatedAt: t0}

@@ -26,15 +26,13 @@ func TestIdentityCache_StatementsInvalidate(t *testing.T) {
 	changes := regexp.MustCompile(
 		`(?i)(INSERT INTO|UPDATE|DELETE FROM) (accounts|access_tokens|grants|components|rules|publishes)\b|\b(account|token|grant|holder|component)Rows\.(add|put)\b`)
 	files := token.NewFileSet()
-	names, err := filepath.Glob("*.go")
-	require.NoError(t, err)
+	names := require.Value(filepath.Glob("*.go"))(t)
 	found := 0
 	for _, name := range names {
 		if strings.HasSuffix(name, "_test.go") {
 			continue
 		}
-		file, err := parser.ParseFile(files, name, nil, 0)
-		require.NoError(t, err)
+		file := require.Value(parser.ParseFile(files, name, nil, 0))(t)
 		for _, d := range file.Decls {
 			f, ok := d.(*ast.FuncDecl)
 			if !ok {
@@ -61,8 +59,7 @@ func TestIdentityCache_StatementsInvalidate(t *testing.T) {
 // Each becomes a separate person, and no session belongs to another person.
 func TestPeople_ConcurrentSameName(t *testing.T) {
 	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
-		key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
-		require.NoError(t, err)
+		key := require.Value(sealer.NewKey([]byte("0123456789abcdef0123456789abcdef")))(t)
 		var d [2]*iam.Service
 		for i, s := range nodes {
 			d[i] = &iam.Service{Store: s.People(), Vault: key, Random: rand.Reader, Now: func() time.Time { return t0 }}

@@ -23,8 +23,7 @@ func TestImportCodes_MeasureCost(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, s *Store) {
 		const piece, pieces, rounds = 10_000, 5, 3
 		p, call := newCodeServices(t, [2]*Store{s, s})[0], addServiceAccount(t, s)
-		generated, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
-		require.NoError(t, err)
+		generated := require.Value(p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000}))(t)
 		var batches []codes.Batch
 		for _, isv := range []string{"imported", "plain"} {
 			batches = append(batches, beginImport(t, p, isv, rounds*pieces*piece))

@@ -59,9 +59,7 @@ func adminCtx(t *testing.T) context.Context {
 
 func beginImport(t *testing.T, p *codes.Service, isv string, count int64) codes.Batch {
 	t.Helper()
-	b, err := p.BeginImport(adminCtx(t), codes.NewImport{Account: "svc", ISV: isv, Count: count, Prefix: codes.DefaultPrefix})
-	require.NoError(t, err)
-	return b
+	return require.Value(p.BeginImport(adminCtx(t), codes.NewImport{Account: "svc", ISV: isv, Count: count, Prefix: codes.DefaultPrefix}))(t)
 }
 
 // TestImportCodes_SameFileOnTwoNodes imports a file on two nodes concurrently: all calls succeed and each code is stored once. A third
@@ -241,8 +239,7 @@ func isConflict(err error) bool {
 func TestImportCodes_KeepsApplicationID(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, s *Store) {
 		p, call := newCodeServices(t, [2]*Store{s, s})[0], addServiceAccount(t, s)
-		generated, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
-		require.NoError(t, err)
+		generated := require.Value(p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000}))(t)
 		begin := func(isv string, id, count int64, prefix string) (codes.Batch, error) {
 			return p.BeginImport(adminCtx(t), codes.NewImport{Account: "svc", ISV: isv, ID: id, Count: count, Prefix: prefix})
 		}
@@ -281,8 +278,7 @@ func TestImportCodes_KeepsApplicationID(t *testing.T) {
 		// The keys are checked with the imported codes.
 		assert.NoError(t, p.CheckKeys(t.Context()))
 		withOtherKey := newCodeServices(t, [2]*Store{s, s})[0]
-		withOtherKey.Vault, err = sealer.NewKey([]byte(strings.Repeat("o", 32)))
-		require.NoError(t, err)
+		withOtherKey.Vault = require.Value(sealer.NewKey([]byte(strings.Repeat("o", 32))))(t)
 		assert.True(t, withOtherKey.CheckKeys(t.Context()) != nil, "CheckKeys() with another key = nil, want an error")
 	})
 }
@@ -292,8 +288,7 @@ func TestImportCodes_KeepsApplicationID(t *testing.T) {
 func TestImportCodes_AmbiguousShortCode(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, s *Store) {
 		p, call := newCodeServices(t, [2]*Store{s, s})[0], addServiceAccount(t, s)
-		generated, err := p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000})
-		require.NoError(t, err)
+		generated := require.Value(p.Apply(t.Context(), call, codes.Application{ISV: "own", Count: 10_000}))(t)
 		code := p.Code(generated, 7)
 		b := beginImport(t, p, "old", 1)
 		require.NoError(t, assert.ErrorOf(p.ImportCodes(adminCtx(t), b.ID, 1, strings.NewReader(importLine(0, code, printedText(1))))))

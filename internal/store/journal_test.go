@@ -54,16 +54,14 @@ func TestSQLiteJournal_ImportInMemory(t *testing.T) {
 // TestSQLiteJournal_MigrationOnDisk verifies that a migration, which may change all rows of a table, keeps its journal in a file.
 func TestSQLiteJournal_MigrationOnDisk(t *testing.T) {
 	s := open(t, newEmbedded(t))
-	db, err := s.migrating()
-	require.NoError(t, err)
+	db := require.Value(s.migrating())(t)
 	defer db.Close()
 	for _, query := range []string{`CREATE TABLE long (n INTEGER PRIMARY KEY, t TEXT NOT NULL)`,
 		`WITH RECURSIVE many (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM many WHERE n < 20000)
 			INSERT INTO long SELECT n, hex(zeroblob(100)) FROM many`} {
 		require.NoError(t, assert.ErrorOf(db.ExecContext(t.Context(), query)))
 	}
-	tx, err := db.BeginTx(t.Context(), nil)
-	require.NoError(t, err)
+	tx := require.Value(db.BeginTx(t.Context(), nil))(t)
 	defer tx.Rollback()
 	require.NoError(t, assert.ErrorOf(tx.ExecContext(t.Context(), `UPDATE long SET t = t || 'x'`)))
 	check(t, "temporary files of a migration", len(listTempFiles(t)), 1)

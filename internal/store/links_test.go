@@ -27,8 +27,7 @@ func TestAccountLink_RoundTrip(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			_, err = tx.accounts().Link(ctx, full.Service, "other")
-			assert.ErrorIs(t, err, accounts.ErrNoLink, "an unknown link")
+			assert.ErrorIs(t, assert.ErrorOf(tx.accounts().Link(ctx, full.Service, "other")), accounts.ErrNoLink, "an unknown link")
 			return nil
 		})
 	})

@@ -16,11 +16,9 @@ import (
 func TestMigration_DoesNotBlockWriters(t *testing.T) {
 	// The migrations and another one, which creates an index of the rules and drops another.
 	files := fstest.MapFS{}
-	names, err := fs.Glob(Migrations, "migrations/*.sql")
-	require.NoError(t, err)
+	names := require.Value(fs.Glob(Migrations, "migrations/*.sql"))(t)
 	for _, name := range names {
-		text, err := fs.ReadFile(Migrations, name)
-		require.NoError(t, err)
+		text := require.Value(fs.ReadFile(Migrations, name))(t)
 		files[name] = &fstest.MapFile{Data: text}
 	}
 	files["migrations/99999_one_more.sql"] = &fstest.MapFile{Data: []byte(`-- +goose Up
@@ -34,12 +32,10 @@ DROP INDEX idx_rules_target_id;
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, err := connect(t.Context(), newEmptyPostgres(t))
-			require.NoError(t, err)
+			s := require.Value(connect(t.Context(), newEmptyPostgres(t)))(t)
 			t.Cleanup(func() { s.Close() })
 			require.NoError(t, s.migrateTo(t.Context(), NewestSchema()))
-			writer, err := s.write.BeginTx(t.Context(), nil)
-			require.NoError(t, err)
+			writer := require.Value(s.write.BeginTx(t.Context(), nil))(t)
 			defer writer.Rollback()
 			require.NoError(t, assert.ErrorOf(writer.ExecContext(t.Context(), held)))
 			messages, done := make(chan string, 1000), make(chan error, 1)
@@ -55,7 +51,7 @@ DROP INDEX idx_rules_target_id;
 				}
 			}
 			// A change of another node waits for the migration for at most its short lock timeout.
-			_, err = s.write.ExecContext(t.Context(), `UPDATE rules SET id = id WHERE id = 0`)
+			_, err := s.write.ExecContext(t.Context(), `UPDATE rules SET id = id WHERE id = 0`)
 			assert.NoErrorf(t, err, "a change during the migration")
 			_, err = writer.ExecContext(t.Context(), `UPDATE rules SET id = id WHERE id = 0`)
 			assert.NoErrorf(t, err, "a change in the transaction for which the migration waits")

@@ -85,8 +85,7 @@ func TestPostgresOutage_ByErrorCode(t *testing.T) {
 // connectAdmin opens a connection that does not belong to the store under test.
 func connectAdmin(t *testing.T, target Target) *pgx.Conn {
 	t.Helper()
-	c, err := pgx.Connect(t.Context(), target.URL)
-	require.NoError(t, err)
+	c := require.Value(pgx.Connect(t.Context(), target.URL))(t)
 	t.Cleanup(func() { c.Close(context.Background()) })
 	return c
 }
@@ -199,13 +198,11 @@ func TestPostgresDial_TLS(t *testing.T) {
 // newTLSProxy starts a proxy that accepts TLS connections for a server.
 func newTLSProxy(t *testing.T, target Target) (tlsTarget Target, authority string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
+	key := require.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "db.example"},
 		DNSNames:  []string{"db.example"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
+	der := require.Value(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))(t)
 	authority = filepath.Join(t.TempDir(), "ca.pem")
 	require.NoError(t, os.WriteFile(authority, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	config := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}

@@ -26,8 +26,7 @@ func overlap(t *testing.T, nodes [2]*Store, first func() error, second func() er
 		return second()
 	}
 	// A transaction that writes to the audit log waits for its head before it commits.
-	head, err := nodes[0].write.BeginTx(t.Context(), nil)
-	require.NoError(t, err)
+	head := require.Value(nodes[0].write.BeginTx(t.Context(), nil))(t)
 	defer func() { _ = head.Rollback() }()
 	require.NoError(t, assert.ErrorOf(head.ExecContext(t.Context(), `SELECT seq FROM audit_log_head WHERE id = 1 FOR UPDATE`)))
 	results := [2]chan error{make(chan error, 1), make(chan error, 1)}
@@ -44,8 +43,7 @@ func overlap(t *testing.T, nodes [2]*Store, first func() error, second func() er
 // the key, the session or the old password was used.
 func TestPeople_OverlappingEnds(t *testing.T) {
 	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
-		vault, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
-		require.NoError(t, err)
+		vault := require.Value(sealer.NewKey([]byte("0123456789abcdef0123456789abcdef")))(t)
 		now, ctx := t0, t.Context()
 		var d [2]*iam.Service
 		for i, s := range nodes {
@@ -59,8 +57,7 @@ func TestPeople_OverlappingEnds(t *testing.T) {
 		signIn := func(node int) (string, error) {
 			return d[node].SignIn(ctx, iam.Credentials{Name: "ann", Password: password}, browser, "")
 		}
-		session, err := signIn(0)
-		require.NoError(t, err)
+		session := require.Value(signIn(0))(t)
 		now = now.Add(time.Hour / 6) // so that the next use is recorded
 		useKey := func() error { return assert.ErrorOf(d[1].ByKey(ctx, text)) }
 		err = overlap(t, nodes, func() error { return d[0].DeleteKey(ctx, key.ID) }, useKey)
@@ -84,8 +81,7 @@ func TestPeople_OverlappingEnds(t *testing.T) {
 // TestWebhook_OverlappingDelete verifies that a change of a webhook does not restore the webhook that another transaction deletes.
 func TestWebhook_OverlappingDelete(t *testing.T) {
 	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
-		vault, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
-		require.NoError(t, err)
+		vault := require.Value(sealer.NewKey([]byte("0123456789abcdef0123456789abcdef")))(t)
 		var d [2]*webhooks.Service
 		for i, s := range nodes {
 			d[i] = &webhooks.Service{Store: s.Webhooks(), Vault: vault, Random: rand.Reader, Now: func() time.Time { return t0 },
@@ -118,8 +114,7 @@ func TestCase_OverlappingChange(t *testing.T) {
 				CreatedAt: t0})
 			return err
 		}))
-		c, err := d[0].SaveCase(t.Context(), alarms.Case{Title: "copies"}, nil, "ann", nil)
-		require.NoError(t, err)
+		c := require.Value(d[0].SaveCase(t.Context(), alarms.Case{Title: "copies"}, nil, "ann", nil))(t)
 		closed := c
 		closed.State, closed.Note = alarms.CaseClosed, "recalled"
 		require.NoError(t, overlap(t, nodes,

@@ -18,8 +18,7 @@ func TestPrintPackages_OverlappingRangesOnTwoNodes(t *testing.T) {
 	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := newCodeServices(t, nodes), addServiceAccount(t, nodes[0])
 		ctx := accounts.WithActor(t.Context(), accounts.Actor{ActorID: "admin"})
-		b, err := p[0].Apply(ctx, call, codes.Application{ISV: "order", Count: 10_000})
-		require.NoError(t, err)
+		b := require.Value(p[0].Apply(ctx, call, codes.Application{ISV: "order", Count: 10_000}))(t)
 		packages := make([]codes.PrintPackage, 40)
 		errs := race(len(packages), func(i int) (err error) {
 			from := int64(i/2) * 50
@@ -66,10 +65,8 @@ func TestPrintPackages_OverlappingRangesOnTwoNodes(t *testing.T) {
 
 		drawn := codes.PackageRequest{Batch: b.ID, Codes: codes.Range{From: 9_000, To: 9_099}, Printer: "printer 0",
 			Formats: []string{"csv", "sheet"}, Drawing: `{"kind":"qr","lines":["{serial}"]}`}
-		labels, err := p[0].MakePackage(ctx, drawn)
-		require.NoError(t, err)
-		labels, err = p[1].PrintPackage(ctx, labels.ID)
-		require.NoError(t, err)
+		labels := require.Value(p[0].MakePackage(ctx, drawn))(t)
+		labels = require.Value(p[1].PrintPackage(ctx, labels.ID))(t)
 		check(t, "drawing", labels.Drawing, drawn.Drawing)
 		check(t, "formats", fmt.Sprint(labels.Formats), "[csv sheet]")
 

@@ -48,8 +48,7 @@ func TestPostgres_SynchronousCommit(t *testing.T) {
 func TestPostgres_CurrentSchemaWithoutDDLRights(t *testing.T) {
 	target := newEmptyPostgres(t)
 	s := open(t, target)
-	u, err := url.Parse(target.URL)
-	require.NoError(t, err)
+	u := require.Value(url.Parse(target.URL))(t)
 	schema := u.Query().Get("search_path")
 	role := "app_" + dbtest.Name(target.URL) + schema
 	for _, query := range []string{
@@ -70,8 +69,7 @@ func TestPostgres_CurrentSchemaWithoutDDLRights(t *testing.T) {
 
 func TestPing_OpenAndClosed(t *testing.T) {
 	forEachEmptyDatabase(t, func(t *testing.T, target Target) {
-		s, err := Open(t.Context(), target)
-		require.NoError(t, err)
+		s := require.Value(Open(t.Context(), target))(t)
 		assert.NoError(t, s.Ping(t.Context()))
 		assert.NoError(t, s.Close())
 		assert.True(t, s.Ping(t.Context()) != nil, "Ping() of a closed store = nil, want an error")
@@ -84,15 +82,13 @@ func TestOpen_PgBouncer(t *testing.T) {
 	if err != nil {
 		t.Skip("pgbouncer is not installed")
 	}
-	behind, err := url.Parse(dbtest.Database(t))
-	require.NoError(t, err)
+	behind := require.Value(url.Parse(dbtest.Database(t)))(t)
 	password, _ := behind.User.Password()
 	for _, mode := range []string{"session", "transaction", "statement"} {
 		for _, ignored := range []string{"", "ignore_startup_parameters = extra_float_digits, lock_timeout, statement_timeout, " +
 			"synchronous_commit, idle_in_transaction_session_timeout, tcp_user_timeout, tcp_keepalives_idle, tcp_keepalives_interval, tcp_keepalives_count\n"} {
 			t.Run(fmt.Sprintf("%s, ignores %v", mode, ignored != ""), func(t *testing.T) {
-				free, err := net.Listen("tcp", "127.0.0.1:0")
-				require.NoError(t, err)
+				free := require.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 				_, port, _ := net.SplitHostPort(free.Addr().String())
 				free.Close()
 				file := filepath.Join(t.TempDir(), "pgbouncer.ini")

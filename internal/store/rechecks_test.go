@@ -43,8 +43,7 @@ func TestRecheck_ClaimedOnce(t *testing.T) {
 		changed.Prefix, changed.CheckedAt, changed.OK, changed.Reason, changed.FailingSince, changed.NextAt = "q",
 			t0.Add(time.Minute), false, "r", time.Time{}, t0.Add(time.Minute)
 		require.NoError(t, Rechecks{s}.Save(ctx, changed))
-		found, err = Rechecks{nodes[1]}.List(ctx, rules.ReverificationQuery{Owner: "shop", Limit: 10})
-		require.NoError(t, err)
+		found = require.Value(Rechecks{nodes[1]}.List(ctx, rules.ReverificationQuery{Owner: "shop", Limit: 10}))(t)
 		check(t, "saved", found, []rules.Reverification{changed})
 		require.NoError(t, Rechecks{s}.Delete(ctx, changed.Owner, changed.Directory))
 		found, err = Rechecks{s}.List(ctx, rules.ReverificationQuery{Owner: "shop", Limit: 10})

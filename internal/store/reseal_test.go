@@ -38,13 +38,11 @@ func TestSealedColumns_AllListed(t *testing.T) {
 			return filepath.SkipDir
 		}
 		p := goPackage{token.NewFileSet(), map[string]*ast.File{}}
-		entries, err := os.ReadDir(dir)
-		require.NoError(t, err)
+		entries := require.Value(os.ReadDir(dir))(t)
 		for _, e := range entries {
 			name := filepath.Join(dir, e.Name())
 			if strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") {
-				p.files[name], err = parser.ParseFile(p.set, name, nil, parser.SkipObjectResolution)
-				require.NoError(t, err)
+				p.files[name] = require.Value(parser.ParseFile(p.set, name, nil, parser.SkipObjectResolution))(t)
 			}
 		}
 		for file, tree := range p.files {
@@ -165,8 +163,7 @@ var errCrash = errors.New("the process crashed")
 // writeSealedTexts stores texts in sealed columns and returns them by location: more than two pages, and rows without a sealed text.
 func writeSealedTexts(t *testing.T, target Target) (texts, keys map[string]string) {
 	t.Helper()
-	s, err := Open(t.Context(), target)
-	require.NoError(t, err)
+	s := require.Value(Open(t.Context(), target))(t)
 	texts, keys = map[string]string{}, map[string]string{"one": "key one", "two": "key two"}
 	update(t, s, func(ctx context.Context, tx *Tx) error {
 		for i := range 2*resealPage + 7 {
@@ -278,8 +275,7 @@ func TestReseal_OldKeysWipedFromFile(t *testing.T) {
 	for _, text := range old {
 		require.True(t, strings.Contains(dump(), text), "the file does not hold %q before Reseal", text)
 	}
-	s, err := OpenAlone(t.Context(), target)
-	require.NoError(t, err)
+	s := require.Value(OpenAlone(t.Context(), target))(t)
 	n := 0
 	replace := func(string, string) (string, error) {
 		n++
@@ -296,8 +292,7 @@ func TestOpenAlone_RejectsOtherProcesses(t *testing.T) {
 	t.Parallel()
 	forEachDatabase(t, func(t *testing.T, target Target) {
 		target = withDataDir(t, target)
-		s, err := Open(t.Context(), target)
-		require.NoError(t, err)
+		s := require.Value(Open(t.Context(), target))(t)
 		if second, err := OpenAlone(t.Context(), target); err == nil {
 			second.Close()
 			t.Fatal("OpenAlone() succeeds while another process has the database open")

@@ -150,8 +150,7 @@ func TestComponent_RoundTrip(t *testing.T) {
 		check(t, "updated component with grants", got, changed)
 
 		view(t, s, func(ctx context.Context, tx *Tx) error {
-			_, err := tx.accounts().Component(ctx, "nobody")
-			assert.ErrorIs(t, err, accounts.ErrNoComponent, "an unknown component")
+			assert.ErrorIs(t, assert.ErrorOf(tx.accounts().Component(ctx, "nobody")), accounts.ErrNoComponent, "an unknown component")
 			return nil
 		})
 	})
@@ -372,8 +371,7 @@ func TestUpdateRule_RoundTrip(t *testing.T) {
 func TestMovedAlarms_NewNumbers(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, s *Store) {
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			change, err := tx.forThisCell(ctx, "alarms", renumbered["alarms"].columns, nil)
-			require.NoError(t, err)
+			change := require.Value(tx.forThisCell(ctx, "alarms", renumbered["alarms"].columns, nil))(t)
 			alarm, watched := []any{int64(5), int64(7), int64(0), int64(0)}, []any{int64(-5), int64(0), int64(0), int64(0)}
 			require.NoError(t, errors.Join(change(alarm), change(watched)))
 			assert.Equal(t, fmt.Sprint(alarm, watched), "[1 2 0 0] [-5 0 0 0]", "columns of an alarm and a state")
@@ -473,8 +471,7 @@ func TestScanKey_RoundTrip(t *testing.T) {
 		put := func(k accounts.ScanKey) {
 			t.Helper()
 			require.NoError(t, s.PutScanKey(ctx, k))
-			got, err := s.ScanKeys(ctx)
-			require.NoError(t, err)
+			got := require.Value(s.ScanKeys(ctx))(t)
 			i := slices.IndexFunc(got, func(found accounts.ScanKey) bool { return found.Hash == k.Hash })
 			require.True(t, i >= 0, "ScanKeys() = %v, want key %q", got, k.Hash)
 			check(t, "key", got[i], k)
@@ -489,8 +486,7 @@ func TestScanKey_RoundTrip(t *testing.T) {
 		require.NoError(t, err)
 		check(t, "keys, oldest first", got, []accounts.ScanKey{first, second})
 		require.NoError(t, s.DeleteScanKey(ctx, second.Name))
-		got, err = s.ScanKeys(ctx)
-		require.NoError(t, err)
+		got = require.Value(s.ScanKeys(ctx))(t)
 		check(t, "keys after the delete", got, []accounts.ScanKey{first})
 	})
 }
@@ -500,8 +496,7 @@ func TestNamedValues_RoundTrip(t *testing.T) {
 		ctx := t.Context()
 		checkText := func(f func(context.Context, string) (string, error), name, wanted string) {
 			t.Helper()
-			got, err := f(ctx, name)
-			require.NoError(t, err)
+			got := require.Value(f(ctx, name))(t)
 			check(t, name, got, wanted)
 		}
 		checkText(s.Meta, "settings", "")
@@ -518,8 +513,7 @@ func TestNamedValues_RoundTrip(t *testing.T) {
 
 		checkSeeded := func(wanted bool) {
 			t.Helper()
-			got, err := s.Seeded(ctx, "hash")
-			require.NoError(t, err)
+			got := require.Value(s.Seeded(ctx, "hash"))(t)
 			check(t, "seeded", got, wanted)
 		}
 		checkSeeded(false)

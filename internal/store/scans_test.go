@@ -57,8 +57,7 @@ func newRandom() *rand.ChaCha8 { return rand.NewChaCha8([32]byte{1}) }
 
 func openJournal(t *testing.T, dir string) *scanlog.Journal {
 	t.Helper()
-	j, err := scanlog.OpenJournal(dir, scanlog.JournalOptions{Random: newRandom(), SegmentSize: 10_000})
-	require.NoError(t, err)
+	j := require.Value(scanlog.OpenJournal(dir, scanlog.JournalOptions{Random: newRandom(), SegmentSize: 10_000}))(t)
 	t.Cleanup(func() { j.Close() })
 	return j
 }
@@ -152,8 +151,7 @@ func TestScanLedger_ReadSince(t *testing.T) {
 			require.NoError(t, l.Append(ctx, all[n:]))
 		}
 		for _, since := range []time.Duration{-time.Hour, 0, time.Hour, 30 * time.Hour, 49 * time.Hour, 80 * time.Hour, 1000 * time.Hour} {
-			p, err := l.PositionBefore(ctx, t0.Add(since))
-			require.NoError(t, err)
+			p := require.Value(l.PositionBefore(ctx, t0.Add(since)))(t)
 			var want, got []scanlog.Event
 			for _, e := range all {
 				if !e.OccurredAt.Before(t0.Add(since)) {
@@ -202,8 +200,7 @@ func TestScanLedger_TimeRangePartitions(t *testing.T) {
 	mustExec(t, s, `ANALYZE scan_events`)
 	from := newScans(scans/2, scans/2+1)[0].OccurredAt
 	to := from.Add(2 * time.Hour)
-	end, err := l.End(t.Context())
-	require.NoError(t, err)
+	end := require.Value(l.End(t.Context()))(t)
 	if n := countRowsScanned(t, s, scansBetween, betweenArgs(0, end, from, to)...); n < 100 || n > 5*24*60 {
 		t.Errorf("%v of %d rows are read for two hours, want at most %d, the rows of five days", n, scans, 5*24*60)
 	}
@@ -416,8 +413,7 @@ func TestScanLedger_ErasureWithSlowerClock(t *testing.T) {
 		for _, upTo := range []int64{1000, 900, 1000, 950} {
 			require.NoError(t, s.AddErasure(t.Context(), scanlog.Erasure{User: user, ErasedAt: upTo}))
 		}
-		all, err := s.Erasures(t.Context(), 0)
-		require.NoError(t, err)
+		all := require.Value(s.Erasures(t.Context(), 0))(t)
 		check(t, "erasures", all, []scanlog.Erasure{{User: user, ErasedAt: 1000}})
 	})
 }

@@ -31,8 +31,7 @@ func describeSchema(t *testing.T, s *Store) []string {
 
 func TestSchema_ReopenIdempotent(t *testing.T) {
 	forEachEmptyDatabase(t, func(t *testing.T, target Target) {
-		s, err := Open(t.Context(), target)
-		require.NoError(t, err)
+		s := require.Value(Open(t.Context(), target))(t)
 		before := describeSchema(t, s)
 		rule := addRules(t, s, newRule(t, "wxa", "https://h.example/"))[0]
 		require.NoError(t, s.Close())
@@ -82,16 +81,14 @@ func TestSchema_IndexedTextCollation(t *testing.T) {
 
 func TestSchema_RejectsNewer(t *testing.T) {
 	forEachEmptyDatabase(t, func(t *testing.T, target Target) {
-		s, err := Open(t.Context(), target)
-		require.NoError(t, err)
-		files, err := fs.Glob(Migrations, "migrations/*.sql")
-		require.NoError(t, err)
+		s := require.Value(Open(t.Context(), target))(t)
+		files := require.Value(fs.Glob(Migrations, "migrations/*.sql"))(t)
 		var latest int64
 		require.NoError(t, assert.ErrorOf(fmt.Sscanf(slices.Max(files), "migrations/%d_", &latest)))
 		mustExec(t, s, `INSERT INTO goose_db_version (version_id, is_applied) VALUES ($1, $2)`, latest+1, true)
 		require.NoError(t, s.Close())
 		for range 2 { // a rejected Open leaves no lock
-			_, err = Open(t.Context(), target)
+			_, err := Open(t.Context(), target)
 			require.True(t, err != nil, "Open() of a newer schema succeeds")
 			check(t, "error", err.Error(), fmt.Sprintf("the database has schema %d, and this qrjump supports up to %d: use a newer qrjump",
 				latest+1, latest))
@@ -109,8 +106,7 @@ func TestSchema_RejectsPreRelease(t *testing.T) {
 		_, err = Open(t.Context(), target)
 		check(t, "error", fmt.Sprint(err), fmt.Sprintf("the database has schema %d of a build from before 0.1.0, "+
 			"which this qrjump does not migrate: use an empty folder or database", firstSchema-1))
-		s, err = connect(t.Context(), target)
-		require.NoError(t, err)
+		s = require.Value(connect(t.Context(), target))(t)
 		defer s.Close()
 		check(t, "schema", describeSchema(t, s), before)
 	})
@@ -166,8 +162,7 @@ func TestStoreReset_KeepsKeysOnly(t *testing.T) {
 			n := queryInt(t, s, `SELECT COUNT(*) FROM `+table.name)
 			assert.True(t, (table.keptOnReset || table.name == "changes") == (n > 0), "table %s has %d rows after the reset", table.name, n)
 		}
-		sealed, err := s.SealedKey(t.Context(), "data")
-		require.NoError(t, err)
+		sealed := require.Value(s.SealedKey(t.Context(), "data"))(t)
 		check(t, "key", sealed, "sealed")
 		// Seqs are not used again, so that replicas detect the reset.
 		check(t, "seq of the next change", addRules(t, s, newRule(t, "wxa", "https://h.example/"))[0].ID, 3)

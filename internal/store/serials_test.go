@@ -15,8 +15,7 @@ func TestSerialNumber_UniqueUnderConcurrency(t *testing.T) {
 	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		p, call := newCodeServices(t, nodes), addServiceAccount(t, nodes[0])
 		ctx := accounts.WithActor(t.Context(), accounts.Actor{ActorID: "admin"})
-		b, err := p[0].Apply(ctx, call, codes.Application{ISV: "order", Count: 10_000})
-		require.NoError(t, err)
+		b := require.Value(p[0].Apply(ctx, call, codes.Application{ISV: "order", Count: 10_000}))(t)
 		const count = 300 // more than a statement has
 		bound := int64(0)
 		for i, err := range race(6, func(i int) error {
@@ -38,8 +37,7 @@ func TestSerialNumber_UniqueUnderConcurrency(t *testing.T) {
 		numbered, err := p[1].SearchSerials(ctx, []int64{b.ID}, "bottle 299", 1)
 		require.True(t, err == nil && len(numbered) == 1, "SearchSerials() = %v, %v, want one", numbered, err)
 		index := numbered[0].Index
-		found, err := p[0].Serials(ctx, b.ID, index, index+1)
-		require.NoError(t, err)
+		found := require.Value(p[0].Serials(ctx, b.ID, index, index+1))(t)
 		check(t, "serial numbers", found, map[int64]string{index: "bottle 299"})
 	})
 }

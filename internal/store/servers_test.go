@@ -47,8 +47,7 @@ func TestServers_CompareTimelines(t *testing.T) {
 func TestServers_LaterTimelineFences(t *testing.T) {
 	t.Parallel()
 	target := newPostgres(t)
-	u, err := url.Parse(target.URL)
-	require.NoError(t, err)
+	u := require.Value(url.Parse(target.URL))(t)
 	u.Host = "127.0.0.1:" + u.Port() + ",localhost:" + u.Port()
 	target.URL = u.String()
 	s := open(t, target)
@@ -70,11 +69,10 @@ func TestServers_LaterTimelineFences(t *testing.T) {
 		"servers with a record of another system = %+v, or a change fails", found)
 	// Scans are not stored if a new connection has a later timeline before their commit.
 	second := open(t, target)
-	scans, err := second.OpenScans(t.Context(), ScansOptions{Random: newRandom(), Now: func() time.Time { return t0 },
-		Log: slog.New(slog.DiscardHandler)})
-	require.NoError(t, err)
+	scans := require.Value(second.OpenScans(t.Context(), ScansOptions{Random: newRandom(), Now: func() time.Time { return t0 },
+		Log: slog.New(slog.DiscardHandler)}))(t)
 	primary := second.AskServers(t.Context()).Writing[0]
-	err = scans.insert(t.Context(), newScans(0, 3), func(pgx.Tx) error {
+	err := scans.insert(t.Context(), newScans(0, 3), func(pgx.Tx) error {
 		second.servers.raise(primary.system, primary.Timeline+1)
 		return nil
 	})
@@ -200,8 +198,7 @@ func TestServers_RestartedBetweenPolls(t *testing.T) {
 func TestServers_PromotedStandbyRechecked(t *testing.T) {
 	t.Parallel()
 	s := open(t, newPostgres(t))
-	conn, err := pgx.ConnectConfig(t.Context(), s.servers.configs[0])
-	require.NoError(t, err)
+	conn := require.Value(pgx.ConnectConfig(t.Context(), s.servers.configs[0]))(t)
 	defer conn.Close(t.Context())
 	for name, c := range map[string]struct {
 		status serverStatus

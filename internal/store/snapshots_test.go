@@ -148,6 +148,5 @@ func TestLoadState_WhileCounting(t *testing.T) {
 func TestStoreSnapshot_TooLarge(t *testing.T) {
 	full := &limited{left: 10}
 	require.NoError(t, assert.ErrorOf(full.Write(make([]byte, 10))))
-	_, err := full.Write([]byte{1})
-	assert.ErrorIs(t, err, ErrLargeState, "a write above the limit")
+	assert.ErrorIs(t, assert.ErrorOf(full.Write([]byte{1})), ErrLargeState, "a write above the limit")
 }

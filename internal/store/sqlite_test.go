@@ -96,8 +96,7 @@ func TestSQLite_ConnectionPragmas(t *testing.T) {
 	check(t, "writers", s.write.Stats().MaxOpenConnections, 1)
 	// Every connection of the pool, not only the first.
 	for range 8 {
-		c, err := s.read.Conn(t.Context())
-		require.NoError(t, err)
+		c := require.Value(s.read.Conn(t.Context()))(t)
 		defer c.Close()
 		pragma(c, "query_only", "1")
 		pragma(c, "journal_mode", "wal")
@@ -107,8 +106,7 @@ func TestSQLite_ConnectionPragmas(t *testing.T) {
 func TestSQLite_ReplacedWriterSettings(t *testing.T) {
 	s := open(t, newEmbedded(t))
 	// database/sql replaces a broken connection.
-	c, err := s.write.Conn(t.Context())
-	require.NoError(t, err)
+	c := require.Value(s.write.Conn(t.Context()))(t)
 	c.Raw(func(any) error { return fmt.Errorf("broken: %w", driver.ErrBadConn) })
 	c.Close()
 	var synchronous int
@@ -136,8 +134,7 @@ func TestSQLite_LibcVersionMatchesDriver(t *testing.T) {
 		require.NoError(t, json.Unmarshal(out, &m))
 		return m
 	}
-	text, err := os.ReadFile(module("modernc.org/sqlite").GoMod)
-	require.NoError(t, err)
+	text := require.Value(os.ReadFile(module("modernc.org/sqlite").GoMod))(t)
 	version := regexp.MustCompile(`(?m)^\s*(?:require\s+)?modernc\.org/libc\s+(v\S+)`).FindSubmatch(text)
 	require.True(t, version != nil, "go.mod of the driver does not require modernc.org/libc")
 	check(t, "modernc.org/libc", module("modernc.org/libc").Version, string(version[1]))

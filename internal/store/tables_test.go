@@ -141,8 +141,7 @@ func TestTables_HandbookUpToDate(t *testing.T) {
 			}
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", table.name, order, reset, strings.Join(users, handbook.semicolon))
 		}
-		text, err := os.ReadFile(handbook.file)
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile(handbook.file))(t)
 		before, _, found := strings.Cut(string(text), handbook.head+"\n")
 		require.True(t, found, "%s does not end with the list of tables", handbook.file)
 		fresh := before + b.String()

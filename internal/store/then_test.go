@@ -48,8 +48,7 @@ func TestRulesAsOf_MatchesFullReplay(t *testing.T) {
 		for range 300 {
 			queried := append(slices.Clone(keys[:1+r.IntN(len(keys))]), "https://nobody.example/")
 			asOf := time.UnixMilli(times[r.IntN(len(times))] + r.Int64N(3) - 1)
-			got, err := s.RulesAsOf(t.Context(), queried, asOf)
-			require.NoError(t, err)
+			got := require.Value(s.RulesAsOf(t.Context(), queried, asOf))(t)
 			var wanted []rules.Change
 			view(t, s, func(ctx context.Context, tx *Tx) (err error) {
 				// RulesAsOf returns for each key its last change up to the time.

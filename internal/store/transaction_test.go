@@ -282,8 +282,7 @@ func newConflict(t *testing.T, s *Store, target Target) func() error {
 			return &pgconn.PgError{Code: []string{"40001", "40P01"}[code%2]}
 		}
 	}
-	db, err := sql.Open("sqlite", "file:"+target.Dir+"/qrjump.db?_txlock=immediate&_busy_timeout=0")
-	require.NoError(t, err)
+	db := require.Value(sql.Open("sqlite", "file:"+target.Dir+"/qrjump.db?_txlock=immediate&_busy_timeout=0"))(t)
 	t.Cleanup(func() { db.Close() })
 	return func() error { // the caller's transaction holds the write lock
 		_, err := db.ExecContext(t.Context(), `UPDATE sequences SET value = 99`)

@@ -44,8 +44,7 @@ func TestWebhookStore_RoundTrip(t *testing.T) {
 		})
 		update(t, s, func(ctx context.Context, tx *Tx) error { return tx.webhooks().DeleteWebhook(ctx, 7) })
 		update(t, s, func(ctx context.Context, tx *Tx) error {
-			_, err := tx.webhooks().Webhook(ctx, 7)
-			assert.ErrorIs(t, err, webhooks.ErrNoWebhook, "a deleted webhook")
+			assert.ErrorIs(t, assert.ErrorOf(tx.webhooks().Webhook(ctx, 7)), webhooks.ErrNoWebhook, "a deleted webhook")
 			n, err := tx.webhooks().CountForgettable(ctx, t0.Add(time.Millisecond))
 			check(t, "deliveries to delete", n, 1)
 			forgot, err2 := tx.webhooks().ForgetDeliveries(ctx, t0.Add(time.Millisecond), 10)

@@ -22,8 +22,7 @@ func TestBehaviourRows_Complete(t *testing.T) {
 	t.Parallel()
 	contract := map[string]string{}
 	for _, name := range []string{"rules", "marketcode", "clients"} {
-		text, err := os.ReadFile("../../../docs/contract/" + name + ".md")
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile("../../../docs/contract/" + name + ".md"))(t)
 		contract[name] = string(text)
 	}
 	idForm, date := regexp.MustCompile(`^[a-z]+(\.[a-z_]+)+$`), regexp.MustCompile(`^20\d\d(-\d\d(-\d\d)?)?$`)
@@ -81,8 +80,7 @@ func TestDeviationRows_Complete(t *testing.T) {
 // row or unnoted.txt has a reason, and that a row that only a comment names is also named by a test.
 func TestBehaviourRows_HaveDecisionPoint(t *testing.T) {
 	t.Parallel()
-	named, err := behaviourrefs.Read("../../..")
-	require.NoError(t, err)
+	named := require.Value(behaviourrefs.Read("../../.."))(t)
 	for _, fault := range named.Faults {
 		t.Error(fault)
 	}

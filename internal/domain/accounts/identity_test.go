@@ -207,8 +207,8 @@ func TestIdentityCache_RevokedTokenRejected(t *testing.T) {
 		l := &token{}
 		var revoke func() error
 		if round%2 == 0 {
-			l.text, l.want = must[accounts.Authorization](t)(w.TradeAuthCode(ctx, "wxp",
-				w.mustAuthorize("wxp", "wxa", 18))).Token.Text, "61003"
+			l.text, l.want = require.Value(w.TradeAuthCode(ctx, "wxp",
+				w.mustAuthorize("wxp", "wxa", 18)))(t).Token.Text, "61003"
 			revoke = func() error { return w.Revoke(ctx, "wxp", "wxa") }
 		} else {
 			now = now.Add(2 * accounts.ForceInterval)
@@ -216,7 +216,7 @@ func TestIdentityCache_RevokedTokenRejected(t *testing.T) {
 				now = now.Add(24 * time.Hour) // forced refreshes per day are limited
 			}
 			w.setTime(now)
-			l.text, l.want = must[accounts.Issued](t)(w.StableToken(ctx, credentials("wxa"), false)).Text, "40001"
+			l.text, l.want = require.Value(w.StableToken(ctx, credentials("wxa"), false))(t).Text, "40001"
 			revoke = func() error { return assert.ErrorOf(w.StableToken(ctx, credentials("wxa"), true)) }
 		}
 		before := accepted.Load()
@@ -300,10 +300,10 @@ func TestIdentityCache_FollowsGrants(t *testing.T) {
 	w := newFixture(t)
 	w.addMiniProgram("wxa")
 	w.addPlatform("wxp", "")
-	text := must[accounts.Authorization](t)(w.TradeAuthCode(t.Context(), "wxp", w.mustAuthorize("wxp", "wxa", 18))).Token.Text
+	text := require.Value(w.TradeAuthCode(t.Context(), "wxp", w.mustAuthorize("wxp", "wxa", 18)))(t).Token.Text
 	granted := func(set int) int {
 		t.Helper()
-		return code(must[accounts.Caller](t)(w.AuthenticateWithin(t.Context(), text, nil)).Granted(set))
+		return code(require.Value(w.AuthenticateWithin(t.Context(), text, nil))(t).Granted(set))
 	}
 	for _, step := range []struct {
 		sets []int
@@ -311,8 +311,8 @@ func TestIdentityCache_FollowsGrants(t *testing.T) {
 	}{{nil, 61007}, {[]int{18, 30}, works}, {[]int{18}, 61007}} {
 		if step.sets != nil {
 			before := text
-			text = must[accounts.Authorization](t)(w.TradeAuthCode(t.Context(), "wxp",
-				w.mustAuthorize("wxp", "wxa", step.sets...))).Token.Text
+			text = require.Value(w.TradeAuthCode(t.Context(), "wxp",
+				w.mustAuthorize("wxp", "wxa", step.sets...)))(t).Token.Text
 			w.assertTokenCode("the previous token", before, 40001)
 		}
 		assertEqual(t, "set 18", granted(18), works)

@@ -23,7 +23,7 @@ func (w *fixture) addServiceAccount(address string) accounts.QRCode {
 	a := certified
 	a.MessageURL = address
 	require.NoError(w.t, w.Put(w.t.Context(), accounts.Registration{Account: a}))
-	return must[accounts.QRCode](w.t)(w.CreateQRCode(w.t.Context(), a, accounts.QRDraft{Action: accounts.QRTextForEver, Text: new("x")}))
+	return require.Value(w.CreateQRCode(w.t.Context(), a, accounts.QRDraft{Action: accounts.QRTextForEver, Text: new("x")}))(w.t)
 }
 
 // scanCode scans a QR code as user.

@@ -24,25 +24,15 @@ func (w *fixture) addPlatform(appid, eventURL string, grants ...accounts.Grant) 
 	return accounts.PlatformCredentials{AppID: appid, Secret: "secret of " + appid, IP: netip.MustParseAddr("203.0.113.1")}
 }
 
-func must[T any](t *testing.T) func(v T, err error) T {
-	return func(v T, err error) T {
-		t.Helper()
-		require.NoError(t, err)
-		return v
-	}
-}
-
 // mustAuthorize authorizes component for appid and returns the authorization_code.
 func (w *fixture) mustAuthorize(component, appid string, sets ...int) string {
 	w.t.Helper()
-	text, err := w.authorize(component, appid, false, sets...)
-	require.NoError(w.t, err)
-	return text
+	return require.Value(w.authorize(component, appid, false, sets...))(w.t)
 }
 
 func (w *fixture) authorize(component, appid string, move bool, sets ...int) (string, error) {
 	w.t.Helper()
-	pre := must[accounts.Issued](w.t)(w.CreatePreAuthCode(w.t.Context(), component))
+	pre := require.Value(w.CreatePreAuthCode(w.t.Context(), component))(w.t)
 	code, err := w.Agree(w.t.Context(), accounts.Agreement{Component: component, PreAuthCode: pre.Text, AppID: appid, Sets: sets,
 		ForceExclusive: move})
 	return code.Text, err
@@ -64,14 +54,14 @@ func TestPlatformCredentials_ExpiryBoundaries(t *testing.T) {
 	ctx := t.Context()
 	w.addMiniProgram("wxa")
 	isv := w.addPlatform("wxc", "")
-	ticket := must[string](t)(w.NewTicket(ctx, "wxc"))
-	first := must[accounts.Issued](t)(w.PlatformToken(ctx, isv, ticket))
+	ticket := require.Value(w.NewTicket(ctx, "wxc"))(t)
+	first := require.Value(w.PlatformToken(ctx, isv, ticket))(t)
 	assertEqual(t, "expires_in", first.ExpiresIn, 7200)
-	pre := must[accounts.Issued](t)(w.CreatePreAuthCode(ctx, "wxc"))
+	pre := require.Value(w.CreatePreAuthCode(ctx, "wxc"))(t)
 	assertEqual(t, "expires_in of the pre_auth_code", pre.ExpiresIn, 1800)
 	auth := w.mustAuthorize("wxc", "wxa", 18)
 	code1 := w.mustAuthorize("wxc", "wxa", 18)
-	got := must[accounts.Authorization](t)(w.TradeAuthCode(ctx, "wxc", code1))
+	got := require.Value(w.TradeAuthCode(ctx, "wxc", code1))(t)
 	assertEqual(t, "expires_in of the authorizer's token", got.Token.ExpiresIn, 7200)
 	const replacedAfter = 10 * time.Minute
 	identify := func(text string) int {
@@ -115,7 +105,7 @@ func TestPlatformCredentials_ExpiryBoundaries(t *testing.T) {
 		check("the authorizer's token that was replaced", identify(got.Token.Text), codeAt(since, accounts.TokenOverlap, 0, replaced))
 	})
 	w.setTime(begin.Add(replacedAfter))
-	must[accounts.Issued](t)(w.PlatformToken(ctx, isv, ticket))
+	require.Value(w.PlatformToken(ctx, isv, ticket))(t)
 	forEachSecondAround(accounts.TokenOverlap, func(since time.Duration) {
 		w.setTime(begin.Add(replacedAfter + since))
 		check("the component token that was replaced", identify(first.Text), codeAt(since, accounts.TokenOverlap, 0, replaced))
@@ -135,7 +125,7 @@ func TestComponentToken_SecretAndTicket(t *testing.T) {
 	ctx := t.Context()
 	w.addMiniProgram("wxa")
 	isv, other := w.addPlatform("wxc", ""), w.addPlatform("wxd", "")
-	ticket, foreign := must[string](t)(w.NewTicket(ctx, "wxc")), must[string](t)(w.NewTicket(ctx, "wxd"))
+	ticket, foreign := require.Value(w.NewTicket(ctx, "wxc"))(t), require.Value(w.NewTicket(ctx, "wxd"))(t)
 	for _, c := range []struct {
 		name        string
 		credentials accounts.PlatformCredentials
@@ -169,8 +159,8 @@ func TestAuthorizerToken_GrantedPermissions(t *testing.T) {
 	w.addMiniProgram("wxa")
 	isv := w.addPlatform("wxc", "")
 	own := w.mustIssueToken(credentials("wxa"))
-	component := must[accounts.Issued](t)(w.PlatformToken(ctx, isv, must[string](t)(w.NewTicket(ctx, "wxc"))))
-	got := must[accounts.Authorization](t)(w.TradeAuthCode(ctx, "wxc", w.mustAuthorize("wxc", "wxa", 33, 18, 33)))
+	component := require.Value(w.PlatformToken(ctx, isv, require.Value(w.NewTicket(ctx, "wxc"))(t)))(t)
+	got := require.Value(w.TradeAuthCode(ctx, "wxc", w.mustAuthorize("wxc", "wxa", 33, 18, 33)))(t)
 	assertEqual(t, "sets", fmt.Sprint(got.Sets), "[18 33]")
 
 	_, err := w.AuthenticateWithin(ctx, component.Text, nil)
@@ -179,20 +169,20 @@ func TestAuthorizerToken_GrantedPermissions(t *testing.T) {
 		_, err := w.AuthenticatePlatform(ctx, text)
 		assertEqual(t, "an account's token where a component's belongs", code(err), 61014)
 	}
-	caller := must[accounts.Caller](t)(w.AuthenticateWithin(ctx, got.Token.Text, nil))
+	caller := require.Value(w.AuthenticateWithin(ctx, got.Token.Text, nil))(t)
 	assertEqual(t, "account", caller.AppID, "wxa")
 	assertEqual(t, "component", caller.Component, "wxc")
 	for set, want := range map[int]int{0: 0, 18: 0, 33: 0, 3: 61007, 46: 61007} {
 		assertEqual(t, fmt.Sprint("set ", set), code(caller.Granted(set)), want)
 	}
-	caller = must[accounts.Caller](t)(w.AuthenticateWithin(ctx, own.Text, nil))
+	caller = require.Value(w.AuthenticateWithin(ctx, own.Text, nil))(t)
 	assertEqual(t, "a set with the token of the account", code(caller.Granted(46)), 0)
 
 	// A new authorisation revokes the previous token and has its own sets.
 	before := got.Token.Text
-	got = must[accounts.Authorization](t)(w.TradeAuthCode(ctx, "wxc", w.mustAuthorize("wxc", "wxa", 33)))
+	got = require.Value(w.TradeAuthCode(ctx, "wxc", w.mustAuthorize("wxc", "wxa", 33)))(t)
 	w.assertTokenCode("a token from before a new authorisation", before, 40001)
-	caller = must[accounts.Caller](t)(w.AuthenticateWithin(ctx, got.Token.Text, nil))
+	caller = require.Value(w.AuthenticateWithin(ctx, got.Token.Text, nil))(t)
 	assertEqual(t, "a set that was revoked", code(caller.Granted(18)), 61007)
 
 	require.NoError(t, w.Revoke(ctx, "wxc", "wxa"))
@@ -201,7 +191,7 @@ func TestAuthorizerToken_GrantedPermissions(t *testing.T) {
 	assertEqual(t, "a refresh without a grant", code(err), 61003)
 	assert.ErrorIs(t, w.Revoke(ctx, "wxc", "wxa"), accounts.ErrNoGrant, "second Revoke")
 	// Another authorisation does not restore old tokens.
-	renewed := must[accounts.Authorization](t)(w.TradeAuthCode(ctx, "wxc", w.mustAuthorize("wxc", "wxa", 18)))
+	renewed := require.Value(w.TradeAuthCode(ctx, "wxc", w.mustAuthorize("wxc", "wxa", 18)))(t)
 	w.assertTokenCode("a token of the earlier grant", got.Token.Text, 40001)
 	w.assertTokenCode("a token of the new grant", renewed.Token.Text, 0)
 	assert.True(t, renewed.RefreshToken != got.RefreshToken, "the new grant has the refresh token of the earlier grant, want another")
@@ -220,7 +210,7 @@ func TestAuthorizationCode_SingleUsePerPlatform(t *testing.T) {
 	w.addMiniProgram("wxa")
 	w.addPlatform("wxc", "")
 	w.addPlatform("wxd", "")
-	pre := must[accounts.Issued](t)(w.CreatePreAuthCode(ctx, "wxc"))
+	pre := require.Value(w.CreatePreAuthCode(ctx, "wxc"))(t)
 	agree := func(component, text string) error {
 		_, err := w.Agree(ctx, accounts.Agreement{Component: component, PreAuthCode: text, AppID: "wxa", Sets: []int{33}})
 		return err
@@ -291,7 +281,7 @@ func TestExclusivePermissionSet_RaceOfPlatforms(t *testing.T) {
 	for round := range 100 {
 		pre := [2]string{}
 		for i, name := range names {
-			pre[i] = must[accounts.Issued](t)(w.CreatePreAuthCode(t.Context(), name)).Text
+			pre[i] = require.Value(w.CreatePreAuthCode(t.Context(), name))(t).Text
 		}
 		errs := dbtest.Race(2, func(i int) error {
 			return assert.ErrorOf(w.Agree(t.Context(), accounts.Agreement{Component: names[i], PreAuthCode: pre[i], AppID: "wxa",
@@ -315,18 +305,18 @@ func TestPlatform_ChangedByOperator(t *testing.T) {
 	ctx := t.Context()
 	w.addMiniProgram("wxa")
 	isv := w.addPlatform("wxc", "", accounts.Grant{AppID: "wxa", PermissionSets: []int{33, 18}})
-	before := must[accounts.Authorization](t)(w.Authorization(ctx, "wxc", "wxa"))
+	before := require.Value(w.Authorization(ctx, "wxc", "wxa"))(t)
 	assertEqual(t, "sets", fmt.Sprint(before.Sets), "[18 33]")
 	assert.True(t, strings.HasPrefix(before.RefreshToken, "refreshtoken@@@"),
 		"refresh token of a seeded grant = %q, want refreshtoken@@@...", before.RefreshToken)
 	// Omitted fields are unchanged.
 	err := w.PutComponent(ctx, accounts.Component{AppID: "wxc", RedirectHosts: []string{"isv.example", "isv.example:8443"}}, "", "", "")
 	require.NoError(t, err)
-	assertEqual(t, "refresh token", must[accounts.Authorization](t)(w.Authorization(ctx, "wxc", "wxa")).RefreshToken, before.RefreshToken)
-	must[accounts.Issued](t)(w.PlatformToken(ctx, isv, must[string](t)(w.NewTicket(ctx, "wxc"))))
+	assertEqual(t, "refresh token", require.Value(w.Authorization(ctx, "wxc", "wxa"))(t).RefreshToken, before.RefreshToken)
+	require.Value(w.PlatformToken(ctx, isv, require.Value(w.NewTicket(ctx, "wxc"))(t)))(t)
 	// Given grants replace all others and keep their refresh tokens.
 	w.addPlatform("wxc", "", accounts.Grant{AppID: "wxa", PermissionSets: []int{33}})
-	after := must[accounts.Authorization](t)(w.Authorization(ctx, "wxc", "wxa"))
+	after := require.Value(w.Authorization(ctx, "wxc", "wxa"))(t)
 	assertEqual(t, "sets", fmt.Sprint(after.Sets), "[33]")
 	assertEqual(t, "refresh token", after.RefreshToken, before.RefreshToken)
 	for _, c := range []accounts.Component{

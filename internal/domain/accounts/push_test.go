@@ -51,12 +51,10 @@ func openEnvelope(t *testing.T, appid string, query url.Values, body []byte) (st
 		sum := sha1.Sum([]byte(strings.Join(list, "")))
 		assertEqual(t, name, query.Get(name), hex.EncodeToString(sum[:]))
 	}
-	key, err := base64.StdEncoding.DecodeString(aesKey + "=")
-	require.NoError(t, err)
+	key := require.Value(base64.StdEncoding.DecodeString(aesKey + "="))(t)
 	plain, err := base64.StdEncoding.DecodeString(outer.Encrypt)
 	require.True(t, err == nil && len(plain)%32 == 0, "%d bytes, %v", len(plain), err)
-	block, err := aes.NewCipher(key)
-	require.NoError(t, err)
+	block := require.Value(aes.NewCipher(key))(t)
 	cipher.NewCBCDecrypter(block, key[:16]).CryptBlocks(plain, plain)
 	padding := int(plain[len(plain)-1])
 	if padding < 1 || padding > 32 || strings.Trim(string(plain[len(plain)-padding:]), string(plain[len(plain)-1:])) != "" {
@@ -73,8 +71,7 @@ func TestPushEnvelope_Format(t *testing.T) {
 	at := time.Unix(1_800_000_000, 0)
 	for n := range 200 {
 		message := strings.Repeat("消", n/3) + strings.Repeat("x", n%3)
-		sealed, err := accounts.Envelope{AppID: "wxc", Token: "tok", AESKey: aesKey}.Seal(rand.Reader, at, []byte(message))
-		require.NoError(t, err)
+		sealed := require.Value(accounts.Envelope{AppID: "wxc", Token: "tok", AESKey: aesKey}.Seal(rand.Reader, at, []byte(message)))(t)
 		got, _ := openEnvelope(t, "wxc", sealed.Query, sealed.Body)
 		assertEqual(t, "message", got, message)
 		assertEqual(t, "timestamp", sealed.Query.Get("timestamp"), "1800000000")
@@ -114,8 +111,7 @@ func startPusher(t *testing.T, interval time.Duration) *receiver {
 	r.Now = time.Now
 	ctx, stop := context.WithCancel(t.Context())
 	p := newSender(r.fixture, r.PushPolicy(), func(_ context.Context, request safehttp.Request) (safehttp.Answer, error) {
-		u, err := url.Parse(request.URL)
-		require.NoError(t, err)
+		u := require.Value(url.Parse(request.URL))(t)
 		s := receivedPush{at: time.Now(), query: u.Query(), fields: map[string]string{}}
 		appid := strings.Trim(u.Path, "/")
 		s.message, s.padding = openEnvelope(t, appid, s.query, request.Body)
@@ -189,7 +185,7 @@ func TestTicketPush_EveryTenMinutes(t *testing.T) {
 				assert.Equal(t, s.at.Sub(got[i-1].at).Round(2*time.Second), 10*time.Minute, "time since the previous ticket")
 			}
 			// Every ticket is valid.
-			must[accounts.Issued](t)(r.PlatformToken(t.Context(), isv, ticket))
+			require.Value(r.PlatformToken(t.Context(), isv, ticket))(t)
 		}
 		require.NoError(t, r.StartPushingTickets(t.Context(), isv))
 		assertEqual(t, "push on request", infoTypes(r.receive(0)), "component_verify_ticket")
@@ -227,9 +223,9 @@ func TestPushEvents_AuthorizationChanges(t *testing.T) {
 		r.addPlatform("wxc", "http://isv.example/wxc")
 		r.addPlatform("wxd", "http://isv.example/wxd")
 		r.receive(2 * time.Second)
-		pre := must[accounts.Issued](t)(r.CreatePreAuthCode(t.Context(), "wxc"))
-		code := must[accounts.Issued](t)(r.Agree(t.Context(),
-			accounts.Agreement{Component: "wxc", PreAuthCode: pre.Text, AppID: "wxa", Sets: []int{18, 33}}))
+		pre := require.Value(r.CreatePreAuthCode(t.Context(), "wxc"))(t)
+		code := require.Value(r.Agree(t.Context(),
+			accounts.Agreement{Component: "wxc", PreAuthCode: pre.Text, AppID: "wxa", Sets: []int{18, 33}}))(t)
 		got := r.receive(0)
 		assertEqual(t, "events", infoTypes(got), "authorized")
 		f := got[0].fields
@@ -247,7 +243,7 @@ func TestPushEvents_AuthorizationChanges(t *testing.T) {
 		slices.SortFunc(got, func(a, b receivedPush) int { return strings.Compare(a.fields["AppId"], b.fields["AppId"]) })
 		assertEqual(t, "a move", infoTypes(got), "updateauthorized authorized")
 		// The code of the update is valid.
-		must[accounts.Authorization](t)(r.TradeAuthCode(t.Context(), "wxc", got[0].fields["AuthorizationCode"]))
+		require.Value(r.TradeAuthCode(t.Context(), "wxc", got[0].fields["AuthorizationCode"]))(t)
 		require.NoError(t, r.Revoke(t.Context(), "wxd", "wxa"))
 		got = r.receive(0)
 		assertEqual(t, "a revocation", infoTypes(got), "unauthorized")
@@ -280,7 +276,7 @@ func TestPush_RetryBackoff(t *testing.T) {
 			r.respond(200, " \r\nsuccess\n", nil)
 			assertEqual(t, "after 30 s", events(32*time.Second), 1)
 			assertEqual(t, "after the acknowledgement", events(5*time.Minute), 0)
-			list := must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 100))
+			list := require.Value(r.Pushes(t.Context(), "wxc", 100))(t)
 			i := slices.IndexFunc(list, func(p outbox.Row) bool { return p.Event == accounts.AuthorizedPush })
 			p := list[i]
 			assertEqual(t, "attempts", p.Attempts, 4)
@@ -308,7 +304,7 @@ func TestPush_DroppedAfterMaxRetries(t *testing.T) {
 		r.respond(200, "success", nil)
 		got = strings.Count(infoTypes(r.receive(testscope.Select[time.Duration](40, 5)*time.Hour)), "authorized")
 		assertEqual(t, "attempts after the dead letter", got, 0)
-		list := must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 1000))
+		list := require.Value(r.Pushes(t.Context(), "wxc", 1000))(t)
 		assert.True(t, len(list) <= 202, "%d pushes are kept, want at most 202", len(list))
 	})
 }
@@ -319,7 +315,7 @@ func TestPush_EchoedResponseNotStored(t *testing.T) {
 		r.respond(200, "got \x00\xff ticket@@@abc", nil)
 		r.addPlatform("wxc", "http://isv.example/wxc")
 		r.receive(time.Second)
-		p := must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 1))[0]
+		p := require.Value(r.Pushes(t.Context(), "wxc", 1))(t)[0]
 		assertEqual(t, "response", p.Response, "got  [masked]")
 	})
 }
@@ -349,7 +345,7 @@ func TestPush_NoAddress(t *testing.T) {
 		r.mustAuthorize("wxc", "wxa", 33)
 		require.NoError(t, r.StartPushingTickets(t.Context(), isv))
 		assertEqual(t, "pushes", len(r.receive(testscope.Select(time.Hour, 11*time.Minute))), 0)
-		assertEqual(t, "records", len(must[[]outbox.Row](t)(r.Pushes(t.Context(), "wxc", 10))), 0)
+		assertEqual(t, "records", len(require.Value(r.Pushes(t.Context(), "wxc", 10))(t)), 0)
 	})
 }
 
@@ -377,7 +373,7 @@ func TestPush_LeaseBlocksOtherNode(t *testing.T) {
 		synctest.Wait()
 		assert.Equal(t, started.Load(), 1, "sends started")
 		assert.Equal(t, finished.Load(), 1, "sends finished")
-		p := must[[]outbox.Row](t)(w.Pushes(t.Context(), "wxc", 1))[0]
+		p := require.Value(w.Pushes(t.Context(), "wxc", 1))(t)[0]
 		assert.True(t, p.State() == outbox.Delivered && p.Attempts == 1 && p.Body == "", "push = %+v, want it delivered once", p)
 		stop()
 		nodes.Wait()

@@ -12,6 +12,7 @@ import (
 	"github.com/qrjump/qrjump/internal/contract/errcode"
 	"github.com/qrjump/qrjump/internal/domain/accounts"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // certified is the account of fixture.addServiceAccount without its address.
@@ -76,7 +77,7 @@ func TestQRCodeTicket_Encoding(t *testing.T) {
 	w.addServiceAccount("")
 	w.Random = bytes.NewReader(bytes.Repeat([]byte{0xfb}, 19))
 	draft := accounts.QRDraft{Action: accounts.QRNumber, ID: new(1)}
-	q := must[accounts.QRCode](t)(w.CreateQRCode(t.Context(), certified, draft))
+	q := require.Value(w.CreateQRCode(t.Context(), certified, draft))(t)
 	assert.True(t, regexp.MustCompile(`^gQ[0-9A-Za-z_-]{94}$`).MatchString(q.Ticket), "ticket = %s, want gQ and 94 characters", q.Ticket)
 	raw, err := base64.RawURLEncoding.DecodeString(q.Ticket)
 	assert.True(t, err == nil && bytes.Contains(raw, []byte(q.URL())), "the decoded ticket does not contain the URL %s", q.URL())
@@ -90,7 +91,7 @@ func TestScanEvent_EscapesCDATA(t *testing.T) {
 	w := newFixture(t)
 	w.addServiceAccount("http://h.example/")
 	draft := accounts.QRDraft{Action: accounts.QRText, Text: new("a]]><b>&")}
-	w.scanCode(must[accounts.QRCode](t)(w.CreateQRCode(t.Context(), certified, draft)), "o123")
+	w.scanCode(require.Value(w.CreateQRCode(t.Context(), certified, draft))(t), "o123")
 	want := "<EventKey>qrscene_a]]&gt;&lt;b&gt;&amp;</EventKey>"
 	assert.Contains(t, w.events()[0].Body, want, "body of the event")
 }

@@ -56,8 +56,7 @@ func newScanKeys(t *testing.T, s *scanKeyStore) *accounts.ScanKeys {
 func TestScanKeys_CheckedInMemory(t *testing.T) {
 	s := &scanKeyStore{}
 	first, second := newScanKeys(t, s), newScanKeys(t, s) // two nodes
-	text, err := first.Create(t.Context(), "app", "ns")
-	require.NoError(t, err)
+	text := require.Value(first.Create(t.Context(), "app", "ns"))(t)
 	check := func(k *accounts.ScanKeys, text, namespace string) {
 		t.Helper()
 		got, err := k.Check(t.Context(), text)
@@ -75,8 +74,7 @@ func TestScanKeys_CheckedInMemory(t *testing.T) {
 	}
 	assert.Equal(t, s.reads-reads, 0, "store reads of Check")
 	// A key of the same name replaces the first: immediately on this node, on the other after its next Load.
-	replacement, err := first.Create(t.Context(), "app", "")
-	require.NoError(t, err)
+	replacement := require.Value(first.Create(t.Context(), "app", ""))(t)
 	check(first, text, "")
 	check(first, replacement, accounts.DefaultNamespace)
 	check(second, text, "ns")
@@ -84,8 +82,7 @@ func TestScanKeys_CheckedInMemory(t *testing.T) {
 	check(second, text, "")
 	check(second, replacement, accounts.DefaultNamespace)
 	// While the store is unavailable, valid keys remain valid and a deleted key does not.
-	third, err := first.Create(t.Context(), "third", "")
-	require.NoError(t, err)
+	third := require.Value(first.Create(t.Context(), "third", ""))(t)
 	s.err = errors.New("unavailable")
 	assert.ErrorIs(t, first.Load(t.Context()), s.err, "Load")
 	check(first, replacement, accounts.DefaultNamespace)
@@ -108,8 +105,7 @@ func TestScanKeys_RevokedDuringChanges(t *testing.T) {
 		})
 	}
 	for range 200 {
-		text, err := k.Create(t.Context(), "app", "")
-		require.NoError(t, err)
+		text := require.Value(k.Create(t.Context(), "app", ""))(t)
 		require.NoErrorf(t, assert.ErrorOf(k.Check(t.Context(), text)), "a new key")
 		require.NoError(t, k.Delete(t.Context(), "app"))
 		require.ErrorIs(t, assert.ErrorOf(k.Check(t.Context(), text)), accounts.ErrNoScanKey, "Check of a revoked key")

@@ -60,14 +60,10 @@ func TestSpellings_MatchAtAnyOffset(t *testing.T) {
 func TestDatabaseCopy_NoPlaintextSecrets(t *testing.T) {
 	w := newFixture(t)
 	ctx := t.Context()
-	dataKey, err := sealer.NewSecret(rand.Reader)
-	require.NoError(t, err)
-	masterKey, err := sealer.NewSecret(rand.Reader)
-	require.NoError(t, err)
-	master, err := sealer.NewKey(masterKey)
-	require.NoError(t, err)
-	w.Key, err = sealer.NewKey(dataKey)
-	require.NoError(t, err)
+	dataKey := require.Value(sealer.NewSecret(rand.Reader))(t)
+	masterKey := require.Value(sealer.NewSecret(rand.Reader))(t)
+	master := require.Value(sealer.NewKey(masterKey))(t)
+	w.Key = require.Value(sealer.NewKey(dataKey))(t)
 	require.NoError(t, assert.ErrorOf(w.store.FirstSealedKey(ctx, "data", master.Seal("sealing_keys/data", dataKey))))
 
 	secrets := map[string]string{"data key": string(dataKey), "master key": string(masterKey)}
@@ -104,20 +100,18 @@ func TestDatabaseCopy_NoPlaintextSecrets(t *testing.T) {
 	addSecret("component secret", "component-secret-0003")
 	addSecret("message token", "component-message-token")
 	addSecret("EncodingAESKey", aesKey)
-	raw, err := base64.StdEncoding.DecodeString(aesKey + "=")
-	require.NoError(t, err)
+	raw := require.Value(base64.StdEncoding.DecodeString(aesKey + "="))(t)
 	addSecret("EncodingAESKey, its bytes", string(raw))
 	keys := accounts.ScanKeys{Store: w.store, Vault: w.Key, Now: w.Now, Random: rand.Reader}
 	for _, name := range []string{"phone", "phone", "other"} {
-		text, err := keys.Create(ctx, name, "")
-		require.NoError(t, err)
+		text := require.Value(keys.Create(ctx, name, ""))(t)
 		addSecret("a scan key of "+name+" "+hex.EncodeToString([]byte{byte(len(secrets))}), text)
 	}
 	require.True(t, len(secrets) >= 25, "only %d secrets", len(secrets))
 
 	var dump []byte
 	files := map[string]bool{}
-	err = filepath.WalkDir(w.dir, func(path string, d os.DirEntry, err error) error {
+	err := filepath.WalkDir(w.dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -140,8 +134,7 @@ func TestDatabaseCopy_NoPlaintextSecrets(t *testing.T) {
 // swapColumn exchanges a column of two rows without the knowledge of the server.
 func (w *fixture) swapColumn(table, column, key, a, b string) {
 	w.t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.dir, "qrjump.db")+"?_busy_timeout=10000")
-	require.NoError(w.t, err)
+	db := require.Value(sql.Open("sqlite", "file:"+filepath.Join(w.dir, "qrjump.db")+"?_busy_timeout=10000"))(w.t)
 	defer db.Close()
 	var values [2]string
 	for i, row := range []string{b, a} {

@@ -42,16 +42,13 @@ type fixture struct {
 
 func newKey(t testing.TB) *sealer.Key {
 	t.Helper()
-	key, err := sealer.NewKey([]byte("0123456789abcdef0123456789abcdef"))
-	require.NoError(t, err)
-	return key
+	return require.Value(sealer.NewKey([]byte("0123456789abcdef0123456789abcdef")))(t)
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	dir := storetest.Folder(t)
-	s, err := store.Open(t.Context(), store.Target{Dir: dir})
-	require.NoError(t, err)
+	s := require.Value(store.Open(t.Context(), store.Target{Dir: dir}))(t)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	w := &fixture{t: t, store: s, dir: dir, now: begin}
 	w.Service = &accounts.Service{Store: s, Epochs: s.Epochs(), Key: newKey(t), Settings: settings.NewLive(settings.Defaults()),
@@ -91,16 +88,12 @@ func credentials(appid string) accounts.Credentials {
 
 func (w *fixture) mustIssueToken(c accounts.Credentials) accounts.Issued {
 	w.t.Helper()
-	issued, err := w.IssueToken(w.t.Context(), c)
-	require.NoError(w.t, err)
-	return issued
+	return require.Value(w.IssueToken(w.t.Context(), c))(w.t)
 }
 
 func (w *fixture) mustStableToken(c accounts.Credentials, force bool) accounts.Issued {
 	w.t.Helper()
-	issued, err := w.StableToken(w.t.Context(), c, force)
-	require.NoError(w.t, err)
-	return issued
+	return require.Value(w.StableToken(w.t.Context(), c, force))(w.t)
 }
 
 // code returns the number of the error code of err, 0 for nil.
@@ -138,8 +131,7 @@ func TestDirectory_AccountImmutableFields(t *testing.T) {
 	w := newFixture(t)
 	w.putAccount(accounts.Registration{Account: accounts.Account{AppID: "wxa", Name: "first"}, Secret: "s",
 		MarketcodeKey: "0123456789abcdef"})
-	first, err := w.Get(t.Context(), "wxa")
-	require.NoError(t, err)
+	first := require.Value(w.Get(t.Context(), "wxa"))(t)
 	assertEqual(t, "default subject", first.Subject, accounts.Company)
 	assertEqual(t, "day of creation", first.CreatedAt, begin)
 	name, content := first.Confirm.Name, first.Confirm.Content
@@ -148,15 +140,13 @@ func TestDirectory_AccountImmutableFields(t *testing.T) {
 	w.setTime(begin.Add(time.Hour))
 	w.putAccount(accounts.Registration{Account: accounts.Account{AppID: "wxa", Name: "second",
 		Confirm: accounts.ConfirmFile{Name: "mine.txt"}}})
-	second, err := w.Get(t.Context(), "wxa")
-	require.NoError(t, err)
+	second := require.Value(w.Get(t.Context(), "wxa"))(t)
 	want := first
 	want.Name = "second"
 	assertEqual(t, "replaced without secrets", second, want)
 
 	w.putAccount(accounts.Registration{Account: accounts.Account{AppID: "wxa"}, Secret: "other"})
-	third, err := w.Get(t.Context(), "wxa")
-	require.NoError(t, err)
+	third := require.Value(w.Get(t.Context(), "wxa"))(t)
 	assert.True(t, third.SecretHash != first.SecretHash && third.MarketcodeKey == first.MarketcodeKey,
 		"account after a new secret = %+v, want the marketcode key unchanged", third)
 }
@@ -202,11 +192,9 @@ func TestDirectory_InvalidAccount(t *testing.T) {
 			Linked: []string{"wxservice"}}, "not a mini_program"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			before, err := w.List(t.Context(), "", 100)
-			require.NoError(t, err)
+			before := require.Value(w.List(t.Context(), "", 100))(t)
 			assertInvalid(t, "Put", w.Put(t.Context(), c.registration), c.want)
-			after, err := w.List(t.Context(), "", 100)
-			require.NoError(t, err)
+			after := require.Value(w.List(t.Context(), "", 100))(t)
 			assertEqual(t, "accounts after the error", after, before)
 		})
 	}
@@ -272,8 +260,7 @@ func TestDirectoryChange_AllOrNothing(t *testing.T) {
 		"Change to an invalid name succeeded, want an error")
 	_, err = w.Change(t.Context(), "wxunknown", func(*accounts.Account) error { return nil })
 	assert.ErrorIs(t, err, accounts.ErrNoAccount, "Change of an unknown account")
-	a, err := w.Get(t.Context(), "wxa")
-	require.NoError(t, err)
+	a := require.Value(w.Get(t.Context(), "wxa"))(t)
 	assertEqual(t, "name", a.Name, "new")
 	// Changed is called after a failure too: the response of a successful commit may have been lost.
 	assertEqual(t, "notified", notified, []string{"wxa", "wxa", "wxa", "wxunknown"})
@@ -287,8 +274,7 @@ func TestDirectoryChange_ConcurrentNoLostUpdates(t *testing.T) {
 	}) {
 		assert.NoError(t, err)
 	}
-	a, err := w.Get(t.Context(), "wxa")
-	require.NoError(t, err)
+	a := require.Value(w.Get(t.Context(), "wxa"))(t)
 	assertEqual(t, "name", a.Name, strings.Repeat("x", 32))
 }
 
@@ -306,8 +292,7 @@ func TestDirectory_LinkAndUnlink(t *testing.T) {
 	}
 	links := func(want ...string) {
 		t.Helper()
-		got, err := w.Links(t.Context(), "wxs")
-		require.NoError(t, err)
+		got := require.Value(w.Links(t.Context(), "wxs"))(t)
 		assertEqual(t, "links", got, append([]string{}, want...))
 	}
 	links("wxb")

@@ -47,8 +47,7 @@ func TestToken_ExpiresAfterTwoHours(t *testing.T) {
 	assertEqual(t, "expires_in", a.ExpiresIn, 7200)
 	assert.True(t, regexp.MustCompile(`^[0-9]+_[0-9A-Za-z_-]{100,150}$`).MatchString(a.Text),
 		"token %q does not have the format of a token of the platform", a.Text)
-	caller, err := w.AuthenticateWithin(t.Context(), a.Text, nil)
-	require.NoError(t, err)
+	caller := require.Value(w.AuthenticateWithin(t.Context(), a.Text, nil))(t)
 	assertEqual(t, "caller", caller.AppID, "wxa")
 	for _, moment := range []time.Duration{0, accounts.TokenOverlap, accounts.TokenLife} {
 		forEachSecondAround(moment, func(since time.Duration) {
@@ -388,8 +387,7 @@ func TestToken_IsolatedPerAccount(t *testing.T) {
 func TestStableToken_OperatorWithoutSecret(t *testing.T) {
 	w := newFixture(t)
 	c := w.addMiniProgram("wxa")
-	got, err := w.OperatorToken(t.Context(), "wxa")
-	require.NoError(t, err)
+	got := require.Value(w.OperatorToken(t.Context(), "wxa"))(t)
 	assertEqual(t, "the token of the account", w.mustStableToken(c, false), got)
 	assert.True(t, assert.ErrorOf(w.OperatorToken(t.Context(), "wxunknown")) != nil, "OperatorToken of an unknown account succeeded")
 }
@@ -407,8 +405,7 @@ func TestTokenCall_ErrorPrecedence(t *testing.T) {
 	for _, c := range testtable.Rows(t, "testdata/token_calls.txt", 8) {
 		t.Run(c[0], func(t *testing.T) {
 			if change := changes[c[5]]; change != nil {
-				_, err := w.Change(t.Context(), "wxa", func(a *accounts.Account) error { change(a); return nil })
-				require.NoError(t, err)
+				require.NoError(t, assert.ErrorOf(w.Change(t.Context(), "wxa", func(a *accounts.Account) error { change(a); return nil })))
 			}
 			given := accounts.Credentials{GrantType: c[1], AppID: c[2], Secret: fill.Replace(c[3])}
 			if c[4] != "" {

@@ -285,16 +285,14 @@ func TestAlarms_FalseAlarmRate(t *testing.T) {
 		return
 	}
 	const file, begin, end = "../../../docs/alarms.md", "<!-- tables: make bench-alarms -->\n", "\n<!-- end of tables -->"
-	page, err := os.ReadFile(file)
-	require.NoError(t, err)
+	page := require.Value(os.ReadFile(file))(t)
 	before, rest, found := strings.Cut(string(page), begin)
 	_, after, closed := strings.Cut(rest, end)
 	require.True(t, found && closed, "%s has no place for the tables", file)
 	checkTables(t, file, before+begin, tables, end+after)
 	for i, language := range []string{"en", "zh"} {
 		file := "../../../docs/" + language + "/how/copied-codes.md"
-		page, err := os.ReadFile(file)
-		require.NoError(t, err)
+		page := require.Value(os.ReadFile(file))(t)
 		before, rest, found := strings.Cut(string(page), "| --- | ---: | ---: |\n")
 		_, after, closed := strings.Cut(rest, "\n\n")
 		require.True(t, found && closed, "%s has no place for the thresholds", file)

@@ -145,8 +145,7 @@ func record(b *apiusage.Service, from, to int) {
 
 func used(t *testing.T, b *apiusage.Service, path string) int {
 	t.Helper()
-	q, err := b.Quota(t.Context(), "wxa", path)
-	require.NoError(t, err)
+	q := require.Value(b.Quota(t.Context(), "wxa", path))(t)
 	return q.Used
 }
 

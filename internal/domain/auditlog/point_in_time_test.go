@@ -131,17 +131,13 @@ func secret(n byte) []byte { return bytes.Repeat([]byte{n}, sealer.KeySize) }
 
 func newGenerator(t *testing.T, target store.Target, seed uint64) *generator {
 	t.Helper()
-	s, err := store.Open(t.Context(), target)
-	require.NoError(t, err)
+	s := require.Value(store.Open(t.Context(), target))(t)
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
 	w := &generator{t: t, store: s, random: rand.New(rand.NewPCG(seed, 1)), now: began, model: newModel()}
 	s.ConfigureChangeLog(func() time.Time { return w.now }, nil)
-	key, err := sealer.NewKey(secret(1))
-	require.NoError(t, err)
-	code, err := codes.NewCodeKey(secret(2))
-	require.NoError(t, err)
-	text, err := codes.NewTextKey(secret(3))
-	require.NoError(t, err)
+	key := require.Value(sealer.NewKey(secret(1)))(t)
+	code := require.Value(codes.NewCodeKey(secret(2)))(t)
+	text := require.Value(codes.NewTextKey(secret(3)))(t)
 	w.codes = &codes.Service{Store: s, Memory: codes.NewMemory(s),
 		Keys:  codes.Keys{Code: code, Text: map[byte]*codes.TextKey{codes.FirstVersion: text}, Current: codes.FirstVersion},
 		Vault: key, OpenIDs: accounts.NewOpenIDs(secret(4)), Settings: settings.NewLive(settings.Defaults()),
@@ -289,8 +285,7 @@ func (w *generator) changeRule() {
 		kind, text, owner, target = rules.KindService, fmt.Sprint("http://weixin.qq.com/q/", w.pick(3)), services[w.pick(2)],
 			programs[w.pick(3)]
 	}
-	prefix, err := rules.ParsePrefix(text, kind, true)
-	require.NoError(w.t, err)
+	prefix := require.Value(rules.ParsePrefix(text, kind, true))(w.t)
 	key := prefix.Key
 	meta := rules.ChangeMeta{At: w.now}
 	r, exists := w.model.rules[key]
@@ -383,9 +378,7 @@ func TestAuditThen_EqualsReplay(t *testing.T) {
 	}
 	n := testscope.Select(20_000, 2_000)
 	if text := os.Getenv("HISTORY_QUESTIONS"); text != "" { // total number of queries
-		var err error
-		n, err = strconv.Atoi(text)
-		require.NoError(t, err)
+		n = require.Value(strconv.Atoi(text))(t)
 	}
 	events := testscope.Select(1500, 600)
 	w := newGenerator(t, target, 7)
@@ -431,8 +424,7 @@ func TestAuditThen_EqualsReplay(t *testing.T) {
 			require.NoError(t, w.codes.Memory.Changed(t.Context(), past.events[read].Batch))
 		}
 		want := resolver.Resolve(q.req)
-		got, err := pointInTime.Resolve(t.Context(), q.req)
-		require.NoError(t, err)
+		got := require.Value(pointInTime.Resolve(t.Context(), q.req))(t)
 		seen[string(want.Action)+" "+string(want.Kind)+" "+string(want.Reason)]++
 		// State points to events in the memory of the replay.
 		diff := gocmp.Diff(want, got.Decision, cmpopts.IgnoreFields(codes.Found{}, "State"), cmpopts.EquateEmpty())

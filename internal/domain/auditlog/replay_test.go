@@ -81,8 +81,7 @@ func TestAuditReplay_EachLinkOnce(t *testing.T) {
 	current, plan := index.New(), map[string]*rules.Rule{}
 	log := linkLog{links: make([]string, n), scans: 20_000}
 	for i := range n {
-		p, err := rules.ParsePrefix(fmt.Sprintf("https://h%d.example/a/%d/", i%50, i), rules.Ordinary, false)
-		require.NoError(t, err)
+		p := require.Value(rules.ParsePrefix(fmt.Sprintf("https://h%d.example/a/%d/", i%50, i), rules.Ordinary, false))(t)
 		r := rules.Rule{ID: int64(i + 1), Kind: rules.Ordinary, Owner: "wx1", Target: "wx1", Prefix: p, Path: "p",
 			OpenVersion: rules.OpenRelease, Published: true}
 		current.Set(r)

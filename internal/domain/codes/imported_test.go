@@ -16,8 +16,7 @@ import (
 
 func newImportService(t testing.TB) *Service {
 	t.Helper()
-	key, err := sealer.NewKey(bytes.Repeat([]byte("k"), 32))
-	require.NoError(t, err)
+	key := require.Value(sealer.NewKey(bytes.Repeat([]byte("k"), 32)))(t)
 	return &Service{Vault: key}
 }
 

@@ -46,8 +46,7 @@ func TestMatrix_ExternalDecoder(t *testing.T) {
 	read := decoder.NewDecoder()
 	for _, code := range sampleCodes(n) {
 		field := Matrix(code)
-		bits, err := gozxing.NewBitMatrix(symbolSide, symbolSide)
-		require.NoError(t, err)
+		bits := require.Value(gozxing.NewBitMatrix(symbolSide, symbolSide))(t)
 		for i, char := range field {
 			x, y := i%fieldSide-symbolTop, i/fieldSide-symbolTop
 			isInside := x >= 0 && y >= 0 && x < symbolSide && y < symbolSide
@@ -74,8 +73,7 @@ func TestMatrix_DecodedFromImage(t *testing.T) {
 				picture.SetGray(x, y, color.Gray{Y: 255 * ('1' - field[y/scale*fieldSide+x/scale])})
 			}
 		}
-		bitmap, err := gozxing.NewBinaryBitmapFromImage(picture)
-		require.NoError(t, err)
+		bitmap := require.Value(gozxing.NewBinaryBitmapFromImage(picture))(t)
 		got, err := reader.NewDataMatrixReader().Decode(bitmap, nil)
 		require.True(t, err == nil && got.GetText() == string(code[:]), "image of %s is decoded as %v, %v", code, got, err)
 	}
@@ -94,8 +92,7 @@ func TestMatrix_EqualsLibrary(t *testing.T) {
 			continue
 		}
 		compared++
-		want, err := datamatrix.Encode(string(code[:]))
-		require.NoError(t, err)
+		want := require.Value(datamatrix.Encode(string(code[:])))(t)
 		field := Matrix(code)
 		for y := range symbolSide {
 			for x := range symbolSide {

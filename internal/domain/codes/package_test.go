@@ -49,8 +49,7 @@ func writePackage(t testing.TB, p PackageRange) []byte {
 // decryptPackage returns the rows of a package, decrypted as a client does it.
 func decryptPackage(t testing.TB, text []byte) []byte {
 	t.Helper()
-	plain, err := base64.StdEncoding.DecodeString(string(text))
-	require.NoError(t, err)
+	plain := require.Value(base64.StdEncoding.DecodeString(string(text)))(t)
 	c, _ := aes.NewCipher(testPackageKey[:])
 	cipher.NewCBCDecrypter(c, testPackageKey[:]).CryptBlocks(plain, plain)
 	padding := int(plain[len(plain)-1])
@@ -94,8 +93,7 @@ func TestPackageCipher_SyntheticVectors(t *testing.T) {
 			assert.Equal(t, string(got), want, "%s: seal(%q)", name, plain)
 		}
 		text := encrypt(rows.String(), newReader)
-		raw, err := base64.StdEncoding.DecodeString(string(text))
-		require.NoError(t, err)
+		raw := require.Value(base64.StdEncoding.DecodeString(string(text)))(t)
 		if rows.Len() != 806 || sum([]byte(rows.String())) != "ba0fe3e7d51b16655be3205e18a41c8edab9d0f65dda114768a42a1b666701fd" {
 			t.Errorf("the two rows have %d bytes, SHA-256 %s", rows.Len(), sum([]byte(rows.String())))
 		}
@@ -188,8 +186,7 @@ func TestPackage_DecryptedByOpenSSL(t *testing.T) {
 	key := hex.EncodeToString(testPackageKey[:])
 	decrypt := exec.CommandContext(t.Context(), openssl, "enc", "-d", "-aes-128-cbc", "-base64", "-A", "-K", key, "-iv", key)
 	decrypt.Stdin = bytes.NewReader(writePackage(t, p))
-	got, err := decrypt.Output()
-	require.NoError(t, err)
+	got := require.Value(decrypt.Output())(t)
 	assert.True(t, bytes.Equal(got, writeRows(t, p)), "openssl decrypts other rows")
 }
 

@@ -117,9 +117,7 @@ func printNumerals(alphabet string, x []uint16) string {
 
 func fromHex(t testing.TB, s string) []byte {
 	t.Helper()
-	b, err := hex.DecodeString(s)
-	require.NoError(t, err)
-	return b
+	return require.Value(hex.DecodeString(s))(t)
 }
 
 // TestReferenceFF1_NISTSamples verifies ff1Reference with the nine FF1 samples that NIST publishes with SP 800-38G.

@@ -28,10 +28,8 @@ func testSecret(first byte) []byte {
 
 func testKeys(t testing.TB) (*CodeKey, *TextKey) {
 	t.Helper()
-	code, err := NewCodeKey(testSecret(0))
-	require.NoError(t, err)
-	text, err := NewTextKey(testSecret(0x20))
-	require.NoError(t, err)
+	code := require.Value(NewCodeKey(testSecret(0)))(t)
+	text := require.Value(NewTextKey(testSecret(0x20)))(t)
 	return code, text
 }
 
@@ -101,8 +99,7 @@ func TestPermuteBurst_EqualsSingleCalls(t *testing.T) {
 // TestPermute_GoldenCodes verifies codes and texts that may be printed on products. Lines of the file may be added, never changed; for this
 // reason there is no -update flag.
 func TestPermute_GoldenCodes(t *testing.T) {
-	file, err := os.Open("testdata/golden.txt")
-	require.NoError(t, err)
+	file := require.Value(os.Open("testdata/golden.txt"))(t)
 	defer file.Close()
 	code, text := testKeys(t)
 	lines := 0

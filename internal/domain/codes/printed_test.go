@@ -66,8 +66,7 @@ func TestTextPrefix_Validation(t *testing.T) {
 func TestQRVersion_EqualsLibrary(t *testing.T) {
 	for n := 2; n <= MaxPrefix; n++ {
 		prefix := "A/" + strings.Repeat("B", n-2)
-		image, err := qr.Encode(prefix+strings.Repeat("$", TailLength), qr.Q, qr.AlphaNumeric)
-		require.NoError(t, err)
+		image := require.Value(qr.Encode(prefix+strings.Repeat("$", TailLength), qr.Q, qr.AlphaNumeric))(t)
 		assert.Equal(t, QRVersion(prefix), (image.Bounds().Dx()-17)/4, "a prefix of %d characters", n)
 	}
 	assert.Equal(t, QRVersion(DefaultPrefix), 2, "version of the default prefix")

@@ -29,9 +29,7 @@ var filledTemplates = []string{
 
 func mustParseTemplate(t testing.TB, text string) Template {
 	t.Helper()
-	template, err := ParseTemplate(text)
-	require.NoError(t, err)
-	return template
+	return require.Value(ParseTemplate(text))(t)
 }
 
 func templateKeys(t testing.TB) Keys {
@@ -65,8 +63,7 @@ func TestTemplateDigits_EqualReference(t *testing.T) {
 
 // TestTemplateText_Golden verifies that the texts of an application never change. Lines of the file may be added, not changed.
 func TestTemplateText_Golden(t *testing.T) {
-	want, err := os.ReadFile("testdata/templates.txt")
-	require.NoError(t, err)
+	want := require.Value(os.ReadFile("testdata/templates.txt"))(t)
 	keys := templateKeys(t)
 	var got strings.Builder
 	for line := range strings.Lines(string(want)) {
@@ -201,8 +198,7 @@ func TestTemplate_LinkPattern(t *testing.T) {
 		"https://t.example/a b/{secret}":                {},
 		"https://{secret}.example/":                     {},
 	} {
-		p, err := ParseTemplate(text)
-		require.NoError(t, err)
+		p := require.Value(ParseTemplate(text))(t)
 		got, ok := p.link()
 		assert.True(t, got == want && ok == (want != Link{}), "link of %q = %+v, %t, want %+v", text, got, ok, want)
 	}

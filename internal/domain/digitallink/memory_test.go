@@ -20,9 +20,8 @@ func TestDigitalLinkMemory_SerialsFree(t *testing.T) {
 	entries, keys := map[string]*Entry{}, make([]string, gtins)
 	for i := range gtins {
 		digits := fmt.Sprintf("0950600%06d", i)
-		e, err := Parse(map[string]any{"key": "01/" + digits + string(gs1.CheckDigit(digits)), "links": []any{
-			map[string]any{"linktype": "gs1:pip", "href": "https://brand.example/{01}/{21}", "title": "a unit", "default": true}}})
-		require.NoError(t, err)
+		e := require.Value(Parse(map[string]any{"key": "01/" + digits + string(gs1.CheckDigit(digits)), "links": []any{
+			map[string]any{"linktype": "gs1:pip", "href": "https://brand.example/{01}/{21}", "title": "a unit", "default": true}}}))(t)
 		entries[e.Key], keys[i] = &e, e.Key
 	}
 	b := &Service{Hosts: func() []string { return []string{"id.example"} }, Now: time.Now, entries: entries}

@@ -61,8 +61,7 @@ func TestIndex_ExhaustiveThreeRules(t *testing.T) {
 	for _, text := range modelPrefixes {
 		p, err := rules.ParsePrefix(text, rules.Ordinary, true)
 		if err != nil {
-			p, err = rules.ParsePrefix(text, rules.KindService, true)
-			require.NoError(t, err)
+			p = require.Value(rules.ParsePrefix(text, rules.KindService, true))(t)
 		}
 		prefixes = append(prefixes, p)
 	}

@@ -25,8 +25,7 @@ func newRule(t testing.TB, id int64, prefix string, tests ...string) rules.Rule 
 	if strings.HasPrefix(prefix, "http://weixin.qq.com/q/") {
 		kind = rules.KindService
 	}
-	p, err := rules.ParsePrefix(prefix, kind, true)
-	require.NoError(t, err)
+	p := require.Value(rules.ParsePrefix(prefix, kind, true))(t)
 	r := rules.Rule{ID: id, Kind: kind, Owner: fmt.Sprintf("owner%d", id%3), Prefix: p, Path: fmt.Sprintf("pages/p%d", id%5),
 		OpenVersion: int(id % 4), Occupy: id%4 == 0, Published: id%2 == 1, TestLinks: tests}
 	if r.Target = r.Owner; kind == rules.KindService {
@@ -92,9 +91,7 @@ func marshalSnapshot(t testing.TB, x *Index) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "rules.snapshot")
 	require.NoError(t, x.WriteSnapshot(path, Checkpoint{7, "history"}, sampleAccounts))
-	b, err := os.ReadFile(path)
-	require.NoError(t, err)
-	return b
+	return require.Value(os.ReadFile(path))(t)
 }
 
 func unmarshalSnapshot(file []byte) (*Snapshot, error) {
@@ -169,10 +166,8 @@ func TestSnapshot_PointInTime(t *testing.T) {
 	late := newRule(t, 99, "https://h.example/late")
 	err = x.writeSnapshot(hookedFile{f, func() { x.Set(late); x.Remove(list[3].Prefix.Key) }}, Checkpoint{1, "h"}, nil)
 	require.NoError(t, err)
-	file, err := os.ReadFile(f.Name())
-	require.NoError(t, err)
-	s, err := unmarshalSnapshot(file)
-	require.NoError(t, err)
+	file := require.Value(os.ReadFile(f.Name()))(t)
+	s := require.Value(unmarshalSnapshot(file))(t)
 	assertEqualIndex(t, s.Rules, want, append(sampleLinks, "https://h.example/late"))
 	x.midway = func(step string) {
 		if step == "segment copied" {

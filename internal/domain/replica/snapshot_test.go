@@ -26,8 +26,7 @@ import (
 
 func newRule(t testing.TB, id int64, prefix string, tests ...string) rules.Rule {
 	t.Helper()
-	p, err := rules.ParsePrefix(prefix, rules.Ordinary, true)
-	require.NoError(t, err)
+	p := require.Value(rules.ParsePrefix(prefix, rules.Ordinary, true))(t)
 	return rules.Rule{ID: id, Kind: rules.Ordinary, Owner: "owner", Target: "owner", Prefix: p, Path: "pages/p", OpenVersion: 1,
 		Published: true, TestLinks: tests}
 }
@@ -138,8 +137,7 @@ func (s *memoryStore) checkRules(t testing.TB, c *Replica) {
 // snapshotSeq returns the sequence number of the last change that a snapshot file includes.
 func snapshotSeq(t testing.TB, file string) int64 {
 	t.Helper()
-	s, err := index.ReadSnapshot(file)
-	require.NoError(t, err)
+	s := require.Value(index.ReadSnapshot(file))(t)
 	return s.Seq
 }
 
@@ -273,8 +271,7 @@ func TestKeepSnapshot_WritesProportionalToChanges(t *testing.T) {
 			save := func() (size int64, written bool) {
 				before, _ := os.Stat(file)
 				require.NoError(t, c.SaveSnapshot(t.Context()))
-				after, err := os.Stat(file)
-				require.NoError(t, err)
+				after := require.Value(os.Stat(file))(t)
 				return after.Size(), before == nil || !os.SameFile(before, after)
 			}
 			size, written := save()

@@ -21,8 +21,7 @@ func newDesired(t *testing.T, w Desired) Desired {
 
 func newStored(t *testing.T, r client.Rule, target string) Stored {
 	t.Helper()
-	p, err := rules.ParsePrefix(r.Prefix, KindOf(r), true)
-	require.NoError(t, err)
+	p := require.Value(rules.ParsePrefix(r.Prefix, KindOf(r), true))(t)
 	return Stored{Rule: r, Target: target, Parsed: p}
 }
 

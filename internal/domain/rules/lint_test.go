@@ -21,8 +21,7 @@ import (
 func parseLintRule(t testing.TB, text string) rules.Rule {
 	t.Helper()
 	words := strings.Fields(text)
-	p, err := rules.ParsePrefix(words[1], rules.Ordinary, false)
-	require.NoError(t, err)
+	p := require.Value(rules.ParsePrefix(words[1], rules.Ordinary, false))(t)
 	r := rules.Rule{Kind: rules.Ordinary, Owner: words[0][:1], Target: words[0][:1], Prefix: p, Published: words[0][1] == '+', Path: "p"}
 	if len(words) > 2 {
 		r.Path = words[2]

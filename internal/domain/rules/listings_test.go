@@ -37,8 +37,7 @@ func TestListings_InvalidatedByChange(t *testing.T) {
 			{Type: rules.ListPage, Page: 1, PageSize: 200}, {Type: rules.ListPrefixes, Prefixes: queried}} {
 			for repeat := range 2 {
 				before := counter.n
-				got, err := d.List(t.Context(), d.account("wxa"), req)
-				require.NoError(t, err)
+				got := require.Value(d.List(t.Context(), d.account("wxa"), req))(t)
 				assert.Equal(t, counter.n-before, reads*(1-repeat), "%s: %+v, call %d: reads of the store", name, req, repeat+1)
 				if got.Total != total || got.PublishesLeft != quota || len(got.Rules) != len(prefixes) {
 					t.Errorf("%s: %+v: %d of %d rules, %d publishes left, want %d of %d, %d", name, req, len(got.Rules), got.Total,

@@ -66,8 +66,7 @@ func newOwner(appid string) accounts.Account {
 
 func (n *verifierFixture) add(owner, prefix string) {
 	n.t.Helper()
-	p, err := rules.ParsePrefix(prefix, rules.Ordinary, false)
-	require.NoError(n.t, err)
+	p := require.Value(rules.ParsePrefix(prefix, rules.Ordinary, false))(n.t)
 	n.files[p.ConfirmAddress(owner+".txt")] = "content of " + owner + "\n"
 	ctx := accounts.WithActor(n.t.Context(), accounts.Actor{ActorID: owner, RID: "rid of " + prefix})
 	require.NoError(n.t, n.Service.Add(ctx, newOwner(owner), rules.Draft{Prefix: prefix, Path: "p", OpenVersion: 3}))
@@ -79,8 +78,7 @@ func (n *verifierFixture) advanceDay() []string {
 	n.fetched = nil
 	for range 24 {
 		for {
-			count, err := n.RunDue(n.t.Context(), 8)
-			require.NoError(n.t, err)
+			count := require.Value(n.RunDue(n.t.Context(), 8))(n.t)
 			if count == 0 {
 				break
 			}
@@ -93,9 +91,7 @@ func (n *verifierFixture) advanceDay() []string {
 
 func (n *verifierFixture) list(failing bool) []rules.Reverification {
 	n.t.Helper()
-	found, err := store.Rechecks{Store: n.store}.List(n.t.Context(), rules.ReverificationQuery{Failing: failing, Limit: 100})
-	require.NoError(n.t, err)
-	return found
+	return require.Value(store.Rechecks{Store: n.store}.List(n.t.Context(), rules.ReverificationQuery{Failing: failing, Limit: 100}))(n.t)
 }
 
 func TestRecheck_OncePerDay(t *testing.T) {
@@ -205,8 +201,7 @@ func TestRecheck_SharedDirectoryManyRules(t *testing.T) {
 		if i == 1000 {
 			text = "https://a.example/y" // the last rule in the list
 		}
-		p, err := rules.ParsePrefix(text, rules.Ordinary, false)
-		require.NoError(t, err)
+		p := require.Value(rules.ParsePrefix(text, rules.Ordinary, false))(t)
 		added = append(added, rules.Rule{Kind: rules.Ordinary, Owner: "shop", Target: "shop", Prefix: p, Path: "p", OpenVersion: 3})
 	}
 	require.NoError(t, n.store.UpdateRules(t.Context(), func(tx rules.Tx) error {

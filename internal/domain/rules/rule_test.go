@@ -105,8 +105,7 @@ func TestRuleEdit_AllowedFields(t *testing.T) {
 
 func TestRuleEdit_CopiesTestLinks(t *testing.T) {
 	d := rules.Draft{Path: "p", OpenVersion: rules.OpenRelease, TestLinks: []string{"https://h.example/2"}}
-	r, err := ordinaryRule(false).Edit(d, nextHour)
-	require.NoError(t, err)
+	r := require.Value(ordinaryRule(false).Edit(d, nextHour))(t)
 	d.TestLinks[0] = "changed"
 	assertEqual(t, "test links", r.TestLinks, []string{"https://h.example/2"})
 }

@@ -36,8 +36,7 @@ const confirmText = "0123456789abcdef0123456789abcdef"
 
 func openStore(t *testing.T) *store.Store {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)})
-	require.NoError(t, err)
+	s := require.Value(store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)}))(t)
 	t.Cleanup(func() { s.Close() })
 	return s
 }
@@ -191,9 +190,7 @@ func (d *fixture) allRules() []rules.Rule {
 
 func (d *fixture) publishesLeft(appid string) int {
 	d.t.Helper()
-	n, err := d.PublishesLeft(d.t.Context(), d.account(appid))
-	require.NoError(d.t, err)
-	return n
+	return require.Value(d.PublishesLeft(d.t.Context(), d.account(appid)))(d.t)
 }
 
 // TestAddRule_ErrorPrecedence corrects one fault from row to row and verifies that the error is that of the first remaining fault.
@@ -459,8 +456,7 @@ func TestEditRule_Responses(t *testing.T) {
 			if err == nil {
 				link, _ := rules.ParseLink(edit.Prefix)
 				i := slices.IndexFunc(want, func(r rules.Rule) bool { return r.Prefix.Key == link.Key })
-				want[i], err = before[i].Edit(edit, nextHour)
-				require.NoError(t, err)
+				want[i] = require.Value(before[i].Edit(edit, nextHour))(t)
 				assertEqual(t, "notified", d.notified, []string{link.Key})
 			} else {
 				assertEqual(t, "notified", d.notified, nil)
@@ -751,8 +747,7 @@ func TestPrefixHistory_NamesActors(t *testing.T) {
 	assertCode(t, d.Delete(d.actorContext("wxa"), d.account("wxa"), "https://h.example", ""), errcode.OK)
 	d.addRule("wxb", draft("https://h.example/"))
 	assertCode(t, d.Seed(d.actorContext("seed"), d.account("wxb"), draft("https://h.example/"), false), errcode.OK)
-	changes, err := d.History(t.Context(), "HTTPS://H.example", 100)
-	require.NoError(t, err)
+	changes := require.Value(d.History(t.Context(), "HTTPS://H.example", 100))(t)
 	var got []string
 	for _, c := range changes {
 		got = append(got, c.ActorID+" "+c.Action+" "+c.RID)
@@ -772,8 +767,7 @@ func TestOccupier_OfPrefix(t *testing.T) {
 	d.addRule("wxa", draft("https://h.example/a/", withOccupy))
 	occupiers := func(prefix string, want ...string) {
 		t.Helper()
-		list, err := d.Occupiers(t.Context(), prefix)
-		require.NoError(t, err)
+		list := require.Value(d.Occupiers(t.Context(), prefix))(t)
 		got := []string{}
 		for _, r := range list {
 			got = append(got, r.Owner+" "+r.Prefix.Text)
@@ -801,8 +795,7 @@ func TestSetDomain_LowercaseAndRevert(t *testing.T) {
 		assert.True(t, ok, "SetDomain(%q) returned no Invalid error", host)
 	}
 	require.NoError(t, d.SetDomain(t.Context(), "h.EXAMPLE", ""))
-	list, err := d.Domains(t.Context(), "", 0)
-	require.NoError(t, err)
+	list := require.Value(d.Domains(t.Context(), "", 0))(t)
 	var got []string
 	for _, domain := range list {
 		got = append(got, domain.Host)

@@ -129,8 +129,7 @@ func TestScan_EqualsSlowMatcherUnderChanges(t *testing.T) {
 		x := index.New()
 		stored := map[string]slowRule{} // by key
 		rule := func(r slowRule) rules.Rule {
-			p, err := rules.ParsePrefix(r.prefix, rules.Ordinary, false)
-			require.NoError(t, err)
+			p := require.Value(rules.ParsePrefix(r.prefix, rules.Ordinary, false))(t)
 			return rules.Rule{ID: 1, Kind: rules.Ordinary, Owner: r.owner, Target: r.owner, Prefix: p, Path: "p", Published: r.published}
 		}
 		for step := range steps {
@@ -148,8 +147,7 @@ func TestScan_EqualsSlowMatcherUnderChanges(t *testing.T) {
 			case 1:
 				action = "snapshot"
 				require.NoError(t, x.WriteSnapshot(path, index.Checkpoint{Seq: int64(n)}, nil))
-				s, err := index.ReadSnapshot(path)
-				require.NoError(t, err)
+				s := require.Value(index.ReadSnapshot(path))(t)
 				x = s.Rules
 			case 2, 3, 4:
 				action = "remove"

@@ -110,10 +110,8 @@ func TestAlarmDismiss_RaisedByLaterScansOnly(t *testing.T) {
 		last, err := s.LastAlarm(t.Context())
 		assert.True(t, err == nil && last == 3, "LastAlarm() = %d, %v, want 3", last, err)
 		// The number of an assignment to a case stays used after the alarm left the case, so that readers of alarm events do not rewind.
-		c, err := n.a.Alarms.SaveCase(t.Context(), alarms.Case{Title: "stall"}, []int64{3}, "eve", nil)
-		require.NoError(t, err)
-		_, err = n.a.Alarms.SaveCase(t.Context(), alarms.Case{ID: c.ID, Title: "stall"}, []int64{}, "eve", nil)
-		require.NoError(t, err)
+		c := require.Value(n.a.Alarms.SaveCase(t.Context(), alarms.Case{Title: "stall"}, []int64{3}, "eve", nil))(t)
+		require.NoError(t, assert.ErrorOf(n.a.Alarms.SaveCase(t.Context(), alarms.Case{ID: c.ID, Title: "stall"}, []int64{}, "eve", nil)))
 		last, err = s.LastAlarm(t.Context())
 		assert.True(t, err == nil && last == 4, "LastAlarm() after an alarm left its case = %d, %v, want 4", last, err)
 		changes, err = n.a.Alarms.StateChanges(t.Context(), 1, 1)
@@ -168,14 +166,11 @@ func TestAlarmReplay_MatchesThreshold(t *testing.T) {
 		n.count(n.a, all)
 		n.now = began.Add(time.Hour)
 		for _, threshold := range []int64{100, 120, 60} {
-			counted, err := n.b.Reached(t.Context())
-			require.NoError(t, err)
-			r, err := n.b.Alarms.Replay(t.Context(), counted, 7, threshold)
-			require.NoError(t, err)
+			counted := require.Value(n.b.Reached(t.Context()))(t)
+			r := require.Value(n.b.Alarms.Replay(t.Context(), counted, 7, threshold))(t)
 			want, stillDismissed := 0, int64(0)
 			for i := range int64(23) { // scanned in the last 88 days
-				code, err := n.a.Alarms.Code(t.Context(), alarms.CodeName{Batch: 7, Index: i})
-				require.NoError(t, err)
+				code := require.Value(n.a.Alarms.Code(t.Context(), alarms.CodeName{Batch: 7, Index: i}))(t)
 				if int64(code.Score()) >= threshold {
 					if want++; i == 22 {
 						stillDismissed = 1
@@ -315,8 +310,7 @@ func TestAlarmList_BothDirectionsAndCount(t *testing.T) {
 		assert.True(t, err == nil && len(changes) == 3 && changes[0].Decision == alarms.Dismiss && changes[1].ID == 6 &&
 			changes[2].ID == 6 && changes[2].Decision == alarms.Confirm,
 			"StateChanges(4) = %+v, %v, want a dismissal, alarm 6 and its confirmation", changes, err)
-		group, err := c.SaveCase(t.Context(), alarms.Case{Title: "market stall", Assignee: "Li Na"}, []int64{1}, "eve", nil)
-		require.NoError(t, err)
+		group := require.Value(c.SaveCase(t.Context(), alarms.Case{Title: "market stall", Assignee: "Li Na"}, []int64{1}, "eve", nil))(t)
 		note := "bought two"
 		change := alarms.Acknowledgement{Case: &group.ID, Note: &note}
 		for _, id := range []int64{1, 6} {

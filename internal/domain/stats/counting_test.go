@@ -56,8 +56,7 @@ func BenchmarkCounting(b *testing.B) {
 		}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
-			s, err := store.Open(b.Context(), store.Target{Dir: b.TempDir()})
-			require.NoError(b, err)
+			s := require.Value(store.Open(b.Context(), store.Target{Dir: b.TempDir()}))(b)
 			defer s.Close()
 			j, err := scanlog.OpenJournal(filepath.Join(b.TempDir(), "scans"), scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
 			require.NoError(b, err)

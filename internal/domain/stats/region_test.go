@@ -46,8 +46,7 @@ func newRegionFile(t *testing.T) string {
 }
 
 func TestOpenRegions_LookupAddress(t *testing.T) {
-	r, err := stats.OpenRegions(newRegionFile(t))
-	require.NoError(t, err)
+	r := require.Value(stats.OpenRegions(newRegionFile(t)))(t)
 	defer r.Close()
 	for address, want := range map[string]string{
 		"203.0.113.9": "CN-SH", "::ffff:203.0.113.9": "CN-SH", "198.51.100.1": "CN-BJ", "192.0.2.1": "DE",
@@ -69,8 +68,7 @@ func TestOpenRegions_LookupAddress(t *testing.T) {
 }
 
 func TestOpenRegions_CorruptedFile(t *testing.T) {
-	valid, err := os.ReadFile(newRegionFile(t))
-	require.NoError(t, err)
+	valid := require.Value(os.ReadFile(newRegionFile(t)))(t)
 	dir := t.TempDir()
 	for name, content := range map[string][]byte{
 		"empty.mmdb": nil, "text.mmdb": []byte("203.0.113.0/24,CN"), "half.mmdb": valid[:len(valid)/2], "tail.mmdb": valid[len(valid)/2:],

@@ -169,12 +169,10 @@ func TestWebhooks_KilledSenderDeliversAll(t *testing.T) {
 	}))
 	defer receiver.Close()
 	defer close(hang)
-	s, err := store.Open(t.Context(), store.Target{Dir: folder})
-	require.NoError(t, err)
+	s := require.Value(store.Open(t.Context(), store.Target{Dir: folder}))(t)
 	options := senderOptions{folder, time.Now()}
-	service, err := newFileService(s, options)
-	require.NoError(t, err)
-	_, _, err = service.Add(t.Context(), receiver.URL, webhooks.Filter{Rules: []int64{1}})
+	service := require.Value(newFileService(s, options))(t)
+	_, _, err := service.Add(t.Context(), receiver.URL, webhooks.Filter{Rules: []int64{1}})
 	require.NoError(t, err)
 	require.NoError(t, s.Close())
 	start := func() *proctest.Child {

@@ -71,13 +71,11 @@ func (w *cluster) startNode(name string) *streamNode {
 	o.Marks, o.Patience = w.t.TempDir(), time.Minute
 	o.CountedSet, o.ReportedSet, o.Counted = w.db.Origin, w.db.ReportedSet, w.db.CountedUpTo
 	n := &streamNode{name: name}
-	n.log, err = stream.Open(o)
-	require.NoError(w.t, err)
+	n.log = require.Value(stream.Open(o))(w.t)
 	w.t.Cleanup(func() { n.log.Close() })
 	require.NoError(w.t, n.log.Begin(func() (scanlog.Offset, error) { return scanlog.Offset{}, nil }))
 	random := rand.NewChaCha8([32]byte{name[0]})
-	n.journal, err = scanlog.OpenJournal(filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{Random: random})
-	require.NoError(w.t, err)
+	n.journal = require.Value(scanlog.OpenJournal(filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{Random: random}))(w.t)
 	w.t.Cleanup(func() { n.journal.Close() })
 	n.shipper = &scanlog.Shipper{Journal: n.journal, To: n.log, Node: name, Random: random, Now: time.Now,
 		Log: slog.New(slog.NewTextHandler(&w.logs, nil)), Batch: 25}
@@ -148,8 +146,7 @@ func (w *cluster) checkCounted(want int64) {
 
 func (w *cluster) deleteStream() {
 	w.t.Helper()
-	conn, err := nats.Connect(w.nats.ClientURL())
-	require.NoError(w.t, err)
+	conn := require.Value(nats.Connect(w.nats.ClientURL()))(w.t)
 	defer conn.Close()
 	js, err := jetstream.New(conn)
 	if err == nil {
@@ -355,8 +352,7 @@ func TestWebhookStream_RemainderFromJournal(t *testing.T) {
 		w.scan(nodeA, 15) // not counted yet
 		journal := func(after int64) iter.Seq2[scanlog.Entry, error] { return nodeA.journal.Read(t.Context(), after) }
 		for range 2 {
-			counted, err := w.db.Origin(t.Context(), nodeA.name)
-			require.NoError(t, err)
+			counted := require.Value(w.db.Origin(t.Context(), nodeA.name))(t)
 			require.NoError(t, assert.ErrorOf(w.service.QueueRest(t.Context(), nodeA.name, counted, 0, journal)))
 			log := w.service.Log
 			w.service.Log = nil // the stream is abandoned
@@ -400,9 +396,8 @@ func TestWebhookStream_MixedStreamAndJournal(t *testing.T) {
 			return // SQLite has a single node
 		}
 		nodeA, tableNode := w.startNode("a"), &streamNode{name: "b"}
-		table, err := w.db.OpenScans(t.Context(), store.ScansOptions{Random: rand.NewChaCha8([32]byte{1}), Now: time.Now,
-			Log: slog.New(slog.DiscardHandler)})
-		require.NoError(t, err)
+		table := require.Value(w.db.OpenScans(t.Context(), store.ScansOptions{Random: rand.NewChaCha8([32]byte{1}), Now: time.Now,
+			Log: slog.New(slog.DiscardHandler)}))(t)
 		onStream, onTable := w.counter, w.newCounter(nodeA)
 		onTable.Log = table
 		streamLog := &recordingLog{Scans: nodeA.log}
@@ -487,8 +482,7 @@ func TestWebhookStream_NodeLeavesConcurrently(t *testing.T) {
 		nodeLog := &recordingLog{Scans: nodeA.log}
 		nodeLog.onEnd = func() {
 			nodeLog.onEnd = nil
-			counted, err := w.db.Origin(t.Context(), nodeA.name)
-			require.NoError(t, err)
+			counted := require.Value(w.db.Origin(t.Context(), nodeA.name))(t)
 			n, err := w.service.QueueRest(t.Context(), nodeA.name, counted, 0, journal)
 			assert.True(t, err == nil && n >= backlog, "QueueRest() = %d, %v, want at least %d", n, err, backlog)
 		}

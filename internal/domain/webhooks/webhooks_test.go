@@ -115,8 +115,7 @@ func newPublisher(t *testing.T) *publisher {
 
 func newPublisherOn(t *testing.T, s *store.Store, log *memoryLog) *publisher {
 	t.Helper()
-	key, err := sealer.NewKey(bytes.Repeat([]byte{7}, 32))
-	require.NoError(t, err)
+	key := require.Value(sealer.NewKey(bytes.Repeat([]byte{7}, 32)))(t)
 	p := &publisher{t: t, db: s, scanLog: log, now: began, respond: respondWith(204), secrets: map[string]string{}}
 	p.service = &webhooks.Service{Store: s.Webhooks(), Vault: key, Now: func() time.Time { return p.now }, Random: rand.Reader,
 		Log: p.scanLog, Life: func() time.Duration { return 72 * time.Hour },

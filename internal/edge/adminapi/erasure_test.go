@@ -15,8 +15,7 @@ import (
 
 func resolveScan(t *testing.T, s *servertest.Server, user, text string) {
 	t.Helper()
-	body, err := json.Marshal(map[string]string{"text": text, "user": user})
-	require.NoError(t, err)
+	body := require.Value(json.Marshal(map[string]string{"text": text, "user": user}))(t)
 	s.Do("POST", "/scan/v1/resolve", string(body)).WantStatus(t, 200, "a scan of %s", text)
 }
 
@@ -24,16 +23,14 @@ func resolveScan(t *testing.T, s *servertest.Server, user, text string) {
 func exportedTables(t *testing.T, s *servertest.Server, text string) (tables []string) {
 	t.Helper()
 	a := call(t, s, "POST", "/export", `{"passphrase":"correct horse battery"}`)
-	z, err := gzip.NewReader(strings.NewReader(a.Body))
-	require.NoError(t, err)
+	z := require.Value(gzip.NewReader(strings.NewReader(a.Body)))(t)
 	for members := tar.NewReader(z); ; {
 		h, err := members.Next()
 		if err == io.EOF {
 			return tables
 		}
 		require.NoError(t, err)
-		b, err := io.ReadAll(members)
-		require.NoError(t, err)
+		b := require.Value(io.ReadAll(members))(t)
 		if strings.Contains(strings.ToUpper(string(b)), strings.ToUpper(text)) {
 			tables = append(tables, h.Name)
 		}

@@ -115,10 +115,8 @@ func TestRuleImport_TruncatedBody(t *testing.T) {
 	dir := t.TempDir()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Data: dir})
 	before := exportRules(s)
-	u, err := url.Parse(s.URL)
-	require.NoError(t, err)
-	conn, err := net.Dial("tcp", u.Host)
-	require.NoError(t, err)
+	u := require.Value(url.Parse(s.URL))(t)
+	conn := require.Value(net.Dial("tcp", u.Host))(t)
 	defer conn.Close()
 	line := ruleLine("shop", "https://half.example/") + "\n"
 	fmt.Fprintf(conn,
@@ -129,8 +127,7 @@ func TestRuleImport_TruncatedBody(t *testing.T) {
 	_, _ = io.Copy(io.Discard, conn)
 	assert.True(t, strings.Contains(status, " 400 "), "status %q, want 400", status)
 	assert.Equal(t, exportRules(s), before, "rules after a truncated import")
-	entries, err := os.ReadDir(dir)
-	require.NoError(t, err)
+	entries := require.Value(os.ReadDir(dir))(t)
 	for _, e := range entries {
 		assert.True(t, !strings.HasPrefix(e.Name(), ".import"), "temporary file %s was not removed", e.Name())
 	}

@@ -46,17 +46,15 @@ func TestScanExport_Complete(t *testing.T) {
 	}
 	a := call(t, s, "GET", "/scans/export", "")
 	assert.Equal(t, a.Header.Get("Content-Type"), "text/csv; charset=utf-8", "Content-Type")
-	lines, err := csv.NewReader(strings.NewReader(a.Body)).ReadAll()
-	require.NoError(t, err)
+	lines := require.Value(csv.NewReader(strings.NewReader(a.Body)).ReadAll())(t)
 	assert.True(t, len(lines) == 4 && lines[1][0] == ids[0] && lines[3][0] == ids[2] && lines[0][4] == "client" && lines[1][4] == "'=app/1",
 		"CSV export = %v", lines)
 	a = call(t, s, "GET", "/scans/export?format=parquet", "")
-	rows, err := parquet.Read[struct {
+	rows := require.Value(parquet.Read[struct {
 		ID   string    `parquet:"scan_id"`
 		At   time.Time `parquet:"occurred_at,timestamp(millisecond)"`
 		Text string    `parquet:"text"`
-	}](bytes.NewReader([]byte(a.Body)), int64(len(a.Body)))
-	require.NoError(t, err)
+	}](bytes.NewReader([]byte(a.Body)), int64(len(a.Body))))(t)
 	assert.True(t, len(rows) == 3 && rows[1].ID == ids[1] && rows[1].At.Equal(servertest.Began) &&
 		rows[1].Text == "https://unknown.example/=2", "Parquet export = %+v", rows)
 	rule := lines[1][12]

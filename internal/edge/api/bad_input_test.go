@@ -100,8 +100,7 @@ func TestWireBody_StalledTimeout(t *testing.T) {
 		{"/healthz", "", "errcode"},
 	} {
 		for _, framing := range []string{"Content-Length: 1000\r\n\r\n{\"prefix\":", "Transfer-Encoding: chunked\r\n\r\n9\r\n{\"prefix\""} {
-			conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-			require.NoError(t, err)
+			conn := require.Value(net.Dial("tcp", strings.TrimPrefix(s.URL, "http://")))(t)
 			defer conn.Close()
 			auth := ""
 			if c.auth != "" {

@@ -53,14 +53,12 @@ func TestApplyCode_NoPrefixConfigured(t *testing.T) {
 func TestWireBody_Truncated(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: town})
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.URL, "http://"))
-	require.NoError(t, err)
+	conn := require.Value(net.Dial("tcp", strings.TrimPrefix(s.URL, "http://")))(t)
 	defer conn.Close()
 	fmt.Fprintf(conn, "POST %s?access_token=%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{\"prefix\":", addPath,
 		s.Token("shop"))
 	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
-	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	require.NoError(t, err)
+	resp := require.Value(http.ReadResponse(bufio.NewReader(conn), nil))(t)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	assert.True(t, err == nil && strings.Contains(string(body), `{"errcode":47001`), "body %s, %v, want errcode 47001", body, err)

@@ -24,10 +24,8 @@ import (
 // decryptPackage decodes a code package as deployed clients do: Base64, AES-128-CBC with the key as IV, PKCS#7 padding.
 func decryptPackage(t *testing.T, key, buffer string) (plain []byte) {
 	t.Helper()
-	sealed, err := base64.StdEncoding.DecodeString(buffer)
-	require.NoError(t, err)
-	c, err := aes.NewCipher([]byte(key))
-	require.NoError(t, err)
+	sealed := require.Value(base64.StdEncoding.DecodeString(buffer))(t)
+	c := require.Value(aes.NewCipher([]byte(key)))(t)
 	plain = make([]byte, len(sealed))
 	cipher.NewCBCDecrypter(c, []byte(key)).CryptBlocks(plain, sealed)
 	return plain[:len(plain)-int(plain[len(plain)-1])]
@@ -49,8 +47,7 @@ func TestApplyCodeDownload_Cases(t *testing.T) {
 	rivalID := s.Apply("rival", "theirs", 10_000)
 	s.Apply("keyless", "x", 10_000)
 	for _, c := range testtable.Rows(t, "testdata/refused_downloads.txt", 4) {
-		number, err := strconv.Atoi(c[2])
-		require.NoError(t, err)
+		number := require.Value(strconv.Atoi(c[2]))(t)
 		body := strings.ReplaceAll(c[1], "THEIRS", fmt.Sprint(rivalID))
 		wantCodeError(t, c[0], s.CodeCall("brand", "applycodedownload", body), number, c[3])
 	}
@@ -96,8 +93,7 @@ func TestApplyCodeDownload_Cases(t *testing.T) {
 	}
 	// openssl is an independent implementation of the decryption.
 	if openssl, err := exec.LookPath("openssl"); err == nil {
-		sealed, err := base64.StdEncoding.DecodeString(download(t, s, id, 50_000, 59_999))
-		require.NoError(t, err)
+		sealed := require.Value(base64.StdEncoding.DecodeString(download(t, s, id, 50_000, 59_999)))(t)
 		file := filepath.Join(t.TempDir(), "sealed")
 		require.NoError(t, os.WriteFile(file, sealed, 0o600))
 		hex := fmt.Sprintf("%x", key)

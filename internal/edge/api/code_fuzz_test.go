@@ -60,8 +60,7 @@ func TestCodeName_NumberOrText(t *testing.T) {
 		`{"application_id":5,"code_index":null}`: {ID: 5}, `{"application_id":5,"index":3}`: {ID: 5},
 		`{"code_url":" P.URL.CN/"}`: {URL: " P.URL.CN/"},
 	} {
-		fs, err := parseFields([]byte(body))
-		require.NoError(t, err)
+		fs := require.Value(parseFields([]byte(body)))(t)
 		fs.settings = settings.NewLive(settings.Defaults())
 		got, err := readCodeName(fs)
 		assert.True(t, err == nil && got == want, "readCodeName(%s) = %+v, %v, want %+v", body, got, err, want)

@@ -92,8 +92,7 @@ func wantCodeError(t testing.TB, name string, a servertest.Answer, number int, d
 		t.Errorf("%s: errmsg %q, want %q, a detail with %q, a hint and a request id", name, got.ErrMsg, base, detail)
 		return
 	}
-	second, err := strconv.ParseInt(m[5], 16, 64)
-	require.NoError(t, err)
+	second := require.Value(strconv.ParseInt(m[5], 16, 64))(t)
 	assert.Equal(t, time.Unix(second, 0).In(time.FixedZone("", 8*3600)).Format(time.DateTime), m[4],
 		"%s: time of the request id, as in the hint", name)
 }

@@ -227,8 +227,7 @@ func TestDeviationReport_EveryLeniency(t *testing.T) {
 		assert.True(t, slices.Equal(got, []string{row}), "%s: reported %q, want %s", name, got, row)
 		s.Reset(t)
 		s.Admin("PUT", "/settings", fmt.Sprintf(`{"behaviours":{%q:"reject"}}`, row))
-		want, err := strconv.Atoi(number)
-		require.NoError(t, err)
+		want := require.Value(strconv.Atoi(number))(t)
 		runStory().WantCode(t, want, "%s, rejected", name)
 	}
 }

@@ -215,8 +215,7 @@ func TestRateLimit_PerMinute(t *testing.T) {
 	s.RegisterSecret(s.Do("POST", stablePath, stableTokenBody("shop")).Text(t, "access_token"))
 	client := &http.Client{}
 	send := func() int {
-		resp, err := client.Do(s.Request("POST", stablePath, stableTokenBody("shop")))
-		require.NoError(t, err)
+		resp := require.Value(client.Do(s.Request("POST", stablePath, stableTokenBody("shop"))))(t)
 		defer resp.Body.Close()
 		b := make([]byte, 4096)
 		n, _ := resp.Body.Read(b)

@@ -82,15 +82,13 @@ func TestCallPages_FieldTypesMatchSource(t *testing.T) {
 // that it passes them to, each with the method that reads it.
 func readFieldsByPath(t *testing.T) map[string]map[string]string {
 	t.Helper()
-	files, err := os.ReadDir(".")
-	require.NoError(t, err)
+	files := require.Value(os.ReadDir("."))(t)
 	bodies := map[string]*ast.FuncDecl{}
 	for _, file := range files {
 		if !strings.HasSuffix(file.Name(), ".go") || strings.HasSuffix(file.Name(), "_test.go") {
 			continue
 		}
-		parsed, err := parser.ParseFile(gotoken.NewFileSet(), file.Name(), nil, parser.SkipObjectResolution)
-		require.NoError(t, err)
+		parsed := require.Value(parser.ParseFile(gotoken.NewFileSet(), file.Name(), nil, parser.SkipObjectResolution))(t)
 		for _, d := range parsed.Decls {
 			if f, ok := d.(*ast.FuncDecl); ok {
 				bodies[f.Name.Name] = f

@@ -79,8 +79,7 @@ func TestMask_FrequentCallsFastPath(t *testing.T) {
 
 // TestMask_KnownNamesFollowRule verifies that the names listed in isSecretName are classified as the general rule classifies them.
 func TestMask_KnownNamesFollowRule(t *testing.T) {
-	source, err := os.ReadFile("record.go")
-	require.NoError(t, err)
+	source := require.Value(os.ReadFile("record.go"))(t)
 	_, known, _ := strings.Cut(string(source), "switch name {")
 	known, _, _ = strings.Cut(known, "return isHiddenName(name)")
 	names := regexp.MustCompile(`"([a-z_]+)"`).FindAllStringSubmatch(known, -1)

@@ -58,13 +58,10 @@ func createQRCode(t *testing.T, s *servertest.Server, appid, body string) qrCode
 // decodeQRCode returns the text of the QR code in a JPEG image.
 func decodeQRCode(t *testing.T, picture string) string {
 	t.Helper()
-	m, err := jpeg.Decode(strings.NewReader(picture))
-	require.NoError(t, err)
+	m := require.Value(jpeg.Decode(strings.NewReader(picture)))(t)
 	b := m.Bounds()
 	assert.True(t, b.Dx() == 430 && b.Dy() == 430, "image of %d×%d pixels, want 430×430", b.Dx(), b.Dy())
-	text, err := symbol.FindQR(m)
-	require.NoError(t, err)
-	return text
+	return require.Value(symbol.FindQR(m))(t)
 }
 
 // TestQRCodeCreate_AllFourKinds verifies the lifetime of each kind of code, that only permanent codes are the same on a second call, and

@@ -162,11 +162,9 @@ func TestCallLog_StoresNoCredentials(t *testing.T) {
 	hide("hush-hush-1")
 	s.Stop()
 
-	db, err := sql.Open("sqlite", filepath.Join(folder, "qrjump.db"))
-	require.NoError(t, err)
+	db := require.Value(sql.Open("sqlite", filepath.Join(folder, "qrjump.db")))(t)
 	defer db.Close()
-	rows, err := db.QueryContext(t.Context(), `SELECT text FROM call_blocks`)
-	require.NoError(t, err)
+	rows := require.Value(db.QueryContext(t.Context(), `SELECT text FROM call_blocks`))(t)
 	defer rows.Close()
 	paths := map[string]int{}
 	for rows.Next() {
@@ -191,8 +189,7 @@ func TestCallLog_StoresNoCredentials(t *testing.T) {
 		assert.True(t, paths[path] != 0, "call log has no call of %s: %v", path, paths)
 	}
 	// In the database file, secrets that are only compared are hashed, and those that are needed again are sealed.
-	raw, err := os.ReadFile(filepath.Join(folder, "qrjump.db"))
-	require.NoError(t, err)
+	raw := require.Value(os.ReadFile(filepath.Join(folder, "qrjump.db")))(t)
 	for _, secret := range secrets {
 		assert.True(t, !strings.Contains(string(raw), secret), "database file contains %q", secret)
 	}
@@ -209,8 +206,7 @@ func TestCallLog_SevenDayRetention(t *testing.T) {
 	s.NewToken("shop")
 	post(s, "shop", getPath, "{}")
 	s.Stop()
-	db, err := sql.Open("sqlite", filepath.Join(folder, "qrjump.db"))
-	require.NoError(t, err)
+	db := require.Value(sql.Open("sqlite", filepath.Join(folder, "qrjump.db")))(t)
 	defer db.Close()
 	var all, old int
 	require.NoError(t, db.QueryRowContext(t.Context(),

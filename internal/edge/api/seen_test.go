@@ -30,8 +30,7 @@ type difference struct{ ID, Kind, Reason string }
 
 func readLines[T any](t *testing.T, name string) (list []T) {
 	t.Helper()
-	text, err := os.ReadFile("../../../docs/contract/seen/" + name)
-	require.NoError(t, err)
+	text := require.Value(os.ReadFile("../../../docs/contract/seen/" + name))(t)
 	for line := range strings.Lines(string(text)) {
 		var value T
 		d := json.NewDecoder(strings.NewReader(line))

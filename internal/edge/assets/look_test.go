@@ -21,8 +21,7 @@ import (
 // TestLookCSS_ColourContrast verifies the contrast ratios of WCAG 2.2 in both colour schemes: 4.5 for text (1.4.3), 3 for edges and focus
 // rings (1.4.11).
 func TestLookCSS_ColourContrast(t *testing.T) {
-	css, err := os.ReadFile("look.css")
-	require.NoError(t, err)
+	css := require.Value(os.ReadFile("look.css"))(t)
 	colours := map[string][2]string{}
 	declaration := regexp.MustCompile(`--([a-z-]+): light-dark\(#([0-9a-f]{6}), #([0-9a-f]{6})\)`)
 	for _, match := range declaration.FindAllStringSubmatch(string(css), -1) {
@@ -43,8 +42,7 @@ func TestLookCSS_ColourContrast(t *testing.T) {
 	luminance := func(colour string) float64 { // relative luminance of six hexadecimal digits
 		sum := 0.0
 		for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
-			n, err := strconv.ParseUint(colour[2*i:2*i+2], 16, 8)
-			require.NoError(t, err)
+			n := require.Value(strconv.ParseUint(colour[2*i:2*i+2], 16, 8))(t)
 			c := float64(n) / 255
 			if c <= 0.04045 {
 				c /= 12.92
@@ -71,8 +69,7 @@ func TestLookCSS_ColourContrast(t *testing.T) {
 }
 
 func TestLookCSS_SizeAndNoExternalURLs(t *testing.T) {
-	css, err := os.ReadFile("look.css")
-	require.NoError(t, err)
+	css := require.Value(os.ReadFile("look.css"))(t)
 	assert.True(t, len(css) <= 15<<10, "look.css has %d bytes, want at most 15 KiB", len(css))
 	assert.True(t, !regexp.MustCompile(`url\(|@import|https?:|//`).Match(css), "look.css refers to another resource, want none")
 	head, rest, _ := strings.Cut(string(css), "*/")

@@ -110,8 +110,7 @@ func TestConsent_RedirectWithCode(t *testing.T) {
 		a.Header.Get("Location"))
 	require.True(t, a.Status == http.StatusSeeOther && m != nil, "approval: status %d, Location %q, want a redirect with a code: %s",
 		a.Status, a.Header.Get("Location"), a.Body)
-	code, err := url.QueryUnescape(m[1])
-	require.NoError(t, err)
+	code := require.Value(url.QueryUnescape(m[1]))(t)
 	s.RegisterSecret(code)
 	got := s.Component(s.token, "api_query_auth", fmt.Sprintf(`{"component_appid":"isv","authorization_code":%q}`, code))
 	assert.True(t, strings.Contains(got.Body, `"authorizer_appid":"shop"`) &&

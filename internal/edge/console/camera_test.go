@@ -28,8 +28,7 @@ func cameraFile(t *testing.T, text string) []chromedp.ExecAllocatorOption {
 	const width, height, dot = 640, 480, 8
 	light := bytes.Repeat([]byte{200}, width*height)
 	if text != "" {
-		code, err := symbol.QR(text, 'M')
-		require.NoError(t, err)
+		code := require.Value(symbol.QR(text, 'M'))(t)
 		n := code.Width
 		left, top := (width-n*dot)/2, (height-n*dot)/2
 		require.True(t, top >= 4*dot, "the code has %d modules, too many for the frame", n)
@@ -81,8 +80,7 @@ func openScan(t *testing.T, ctx context.Context, address, language string) {
 // waitCameraMessage waits until the page shows the message camera.<key> of the catalog.
 func waitCameraMessage(t *testing.T, ctx context.Context, language, key string) {
 	t.Helper()
-	text, err := os.ReadFile("locale/camera." + language[:2] + ".json")
-	require.NoError(t, err)
+	text := require.Value(os.ReadFile("locale/camera." + language[:2] + ".json"))(t)
 	words := map[string]string{}
 	require.NoError(t, json.Unmarshal(text, &words))
 	want := words["camera."+key]
@@ -101,8 +99,7 @@ func TestCamera_ReadsCode(t *testing.T) {
 	browsertest.Run(t, ctx, chromedp.SetValue("#user", "ann"))
 	browsertest.Run(t, ctx, chromedp.Click("#camera-switch"))
 	browsertest.Await(t, ctx, `new URLSearchParams(location.search).has("text")`)
-	location, err := url.Parse(browsertest.Run(t, ctx, chromedp.Evaluate[string](`location.href`)))
-	require.NoError(t, err)
+	location := require.Value(url.Parse(browsertest.Run(t, ctx, chromedp.Evaluate[string](`location.href`))))(t)
 	q := location.Query()
 	assert.True(t, location.Path == "/console/scan" && q.Get("text") == text && q.Get("user") == "ann",
 		"location = %s, want the scan page with the text and the user", location)
@@ -118,8 +115,7 @@ func TestCamera_ReadsCode(t *testing.T) {
 func TestCamera_StopsOnHideOrLeave(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	ctx := browsertest.Start(t, "", cameraFile(t, "")...)
-	axe, err := os.ReadFile("../landing/testdata/axe/axe.min.js")
-	require.NoError(t, err)
+	axe := require.Value(os.ReadFile("../landing/testdata/axe/axe.min.js"))(t)
 	inspector := &inspector{ctx: ctx, axe: string(axe)}
 	clickSwitch := func() { browsertest.Run(t, ctx, chromedp.Click("#camera-switch")) }
 	checkStream := func(name string, on bool) {

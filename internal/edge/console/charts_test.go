@@ -352,9 +352,7 @@ func TestChart_InChromium(t *testing.T) {
 
 func parseFloat(t *testing.T, text string) float64 {
 	t.Helper()
-	n, err := strconv.ParseFloat(text, 64)
-	require.NoError(t, err)
-	return n
+	return require.Value(strconv.ParseFloat(text, 64))(t)
 }
 
 // regionsFile writes a GeoLite2 database with 10.1.0.0/16 in Shanghai and 10.2.0.0/16 in Beijing.
@@ -373,8 +371,7 @@ func regionsFile(t *testing.T) string {
 			"location": mmdbtype.Map{"latitude": location.lat, "longitude": location.lon}}))
 	}
 	path := filepath.Join(t.TempDir(), "regions.mmdb")
-	file, err := os.Create(path)
-	require.NoError(t, err)
+	file := require.Value(os.Create(path))(t)
 	_, err = tree.WriteTo(file)
 	require.True(t, err == nil && file.Close() == nil, "%v", err)
 	return path

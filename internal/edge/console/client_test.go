@@ -18,8 +18,7 @@ import (
 // functions that pass on a file unchanged; a new one must be added here.
 func TestPages_CallThroughClient(t *testing.T) {
 	t.Parallel()
-	files, err := os.ReadDir(".")
-	require.NoError(t, err)
+	files := require.Value(os.ReadDir("."))(t)
 	var calls []string
 	for _, f := range files {
 		if name := f.Name(); strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") && name != "client.go" {
@@ -34,8 +33,7 @@ func TestPages_CallThroughClient(t *testing.T) {
 
 // findDirectCalls returns the functions of a source file that contain a path of an API, create a request or pass on a response.
 func findDirectCalls(t *testing.T, name string) (found []string) {
-	file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-	require.NoError(t, err)
+	file := require.Value(parser.ParseFile(token.NewFileSet(), name, nil, 0))(t)
 	for _, d := range file.Decls {
 		function := name
 		if f, ok := d.(*ast.FuncDecl); ok {

@@ -23,8 +23,7 @@ import (
 // codeText returns the text of a code.
 func codeText(t *testing.T, s *servertest.Server, batch string, index int) string {
 	t.Helper()
-	id, err := strconv.ParseInt(batch, 10, 64)
-	require.NoError(t, err)
+	id := require.Value(strconv.ParseInt(batch, 10, 64))(t)
 	return s.CodeText(id, int64(index))
 }
 

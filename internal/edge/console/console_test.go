@@ -55,26 +55,22 @@ type page struct {
 }
 
 func newVisitor(t *testing.T, s *servertest.Server) *visitor {
-	jar, err := cookiejar.New(nil)
-	require.NoError(t, err)
+	jar := require.Value(cookiejar.New(nil))(t)
 	return &visitor{t, s, &http.Client{Jar: jar, Transport: &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
 func (v *visitor) send(method, path, kind string, body io.Reader, header ...string) page {
 	v.t.Helper()
-	r, err := http.NewRequestWithContext(v.t.Context(), method, v.s.AdminURL+path, body)
-	require.NoError(v.t, err)
+	r := require.Value(http.NewRequestWithContext(v.t.Context(), method, v.s.AdminURL+path, body))(v.t)
 	r.Header.Set("Content-Type", kind)
 	for _, line := range header {
 		name, value, _ := strings.Cut(line, ": ")
 		r.Header.Set(name, value)
 	}
-	w, err := v.http.Do(r)
-	require.NoError(v.t, err)
+	w := require.Value(v.http.Do(r))(v.t)
 	defer w.Body.Close()
-	text, err := io.ReadAll(w.Body)
-	require.NoError(v.t, err)
+	text := require.Value(io.ReadAll(w.Body))(v.t)
 	for _, c := range w.Cookies() {
 		if len(c.Value) > 20 {
 			v.s.RegisterSecret(c.Value)
@@ -127,8 +123,7 @@ func (v *visitor) upload(path string, fields url.Values, fileField string, conte
 		}
 	}
 	if fileField != "" {
-		file, err := form.CreateFormFile(fileField, "file")
-		require.NoError(v.t, err)
+		file := require.Value(form.CreateFormFile(fileField, "file"))(v.t)
 		require.NoError(v.t, assert.ErrorOf(file.Write(content)))
 	}
 	require.NoError(v.t, form.Close())
@@ -485,11 +480,9 @@ func TestPictureUpload_DecodesCode(t *testing.T) {
 func TestTemplates_AllTextTranslated(t *testing.T) {
 	names, err := filepath.Glob("templates/*.html")
 	require.True(t, err == nil && len(names) >= 5, "%d templates, %v; want at least 5", len(names), err)
-	parts, err := filepath.Glob("templates/parts/*.html")
-	require.NoError(t, err)
+	parts := require.Value(filepath.Glob("templates/parts/*.html"))(t)
 	for _, name := range append(append(names, parts...), "../welcome/page.html") {
-		text, err := os.ReadFile(name)
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile(name))(t)
 		bare := regexp.MustCompile(`(?s)<pre.*?</pre>`).ReplaceAllString(string(text), "")
 		bare = regexp.MustCompile(`(?s)\{\{.*?\}\}`).ReplaceAllString(bare, "")
 		bare = regexp.MustCompile(`(?s)<[^>]*>`).ReplaceAllString(bare, "\n")

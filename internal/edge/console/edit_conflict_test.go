@@ -49,8 +49,7 @@ func TestForms_CarryRevision(t *testing.T) {
 	parts, errParts := fs.Glob(os.DirFS("templates"), "parts/*.html")
 	require.True(t, err == nil && errParts == nil && len(names) >= 30, "%d templates, %v, %v; want at least 30", len(names), err, errParts)
 	for _, name := range append(names, parts...) {
-		text, err := os.ReadFile("templates/" + name)
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile("templates/" + name))(t)
 		forms := postForm.FindAllString(string(text), -1)
 		n := strings.Count(string(text), `method="post"`)
 		assert.True(t, n == len(forms), "%s has %d forms, want %d as matched by postForm", name, n, len(forms))
@@ -176,10 +175,8 @@ func TestForms_ConflictShowsBothVersions(t *testing.T) {
 	hideWebhookSecret(s, hook)
 	for _, row := range testtable.Rows(t, "testdata/edit_conflicts.txt", 9) {
 		name, address, action, texts, apiPath := row[0], row[1], row[2], testtable.List(row[6]), row[7]
-		otherValues, err := url.ParseQuery(row[4])
-		require.NoError(t, err)
-		myValues, err := url.ParseQuery(row[5])
-		require.NoError(t, err)
+		otherValues := require.Value(url.ParseQuery(row[4]))(t)
+		myValues := require.Value(url.ParseQuery(row[5]))(t)
 		form := ada.get(address).formValues(t, action, row[3])
 		otherForm := bob.get(address).formValues(t, action, row[3])
 		require.True(t, form.Get("revision") != "", "%s: the form has no revision: %v", name, form)

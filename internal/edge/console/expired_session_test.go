@@ -69,11 +69,9 @@ func TestForms_SecretsHiddenAfterSessionExpiry(t *testing.T) {
 	v := newUser(t, s, "rita", adminroute.RulesEditor)
 	s.Clock.Step(13 * time.Hour)
 	form := url.Values{"did": {"password"}}
-	files, err := filepath.Glob("templates/*.html")
-	require.NoError(t, err)
+	files := require.Value(filepath.Glob("templates/*.html"))(t)
 	for _, file := range files {
-		text, err := os.ReadFile(file)
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile(file))(t)
 		for _, m := range regexp.MustCompile(`\.Field "([^"]+)"[^}]*type=password`).FindAllStringSubmatch(string(text), -1) {
 			form.Set(m[1], "the words of "+m[1])
 		}

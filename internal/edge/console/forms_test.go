@@ -23,8 +23,7 @@ func TestForms_RejectedKeepsInput(t *testing.T) {
 	v := newUser(t, s, "ada", adminroute.Admin)
 	for _, c := range testtable.Rows(t, "testdata/rejected_forms.txt", 6) {
 		path := c[0]
-		form, err := url.ParseQuery(strings.ReplaceAll(c[1], "PASSWORD", password))
-		require.NoError(t, err)
+		form := require.Value(url.ParseQuery(strings.ReplaceAll(c[1], "PASSWORD", password)))(t)
 		for language, reason := range map[string]string{"en": c[4], "zh": c[5]} {
 			v.get("/console/self?lang=" + language)
 			p := v.post(path, form)

@@ -33,8 +33,7 @@ type certifiedProvider struct {
 
 func startCertifiedProvider(t *testing.T, people string) *certifiedProvider {
 	t.Helper()
-	lock, err := os.ReadFile("testdata/openid/package-lock.json")
-	require.NoError(t, err)
+	lock := require.Value(os.ReadFile("testdata/openid/package-lock.json"))(t)
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Skip("no folder for what npm fetches: ", err)
@@ -60,10 +59,8 @@ func startCertifiedProvider(t *testing.T, people string) *certifiedProvider {
 	}
 	node := exec.CommandContext(t.Context(), "node", "provider.mjs")
 	node.Dir, node.Env = folder, append(os.Environ(), "SECRET="+clientSecret, "PEOPLE="+people)
-	in, err := node.StdinPipe()
-	require.NoError(t, err)
-	out, err := node.StdoutPipe()
-	require.NoError(t, err)
+	in := require.Value(node.StdinPipe())(t)
+	out := require.Value(node.StdoutPipe())(t)
 	require.NoError(t, node.Start())
 	t.Cleanup(func() { in.Close(); _ = node.Wait() })
 	p := &certifiedProvider{in: in, lines: bufio.NewScanner(out)}

@@ -42,8 +42,7 @@ type recorder struct {
 // newRecorder returns a recorder over the admin API of a server.
 func newRecorder(t *testing.T, s *servertest.Server) *recorder {
 	c := &recorder{t: t, s: s, called: servertest.NewCalled()}
-	target, err := url.Parse(s.AdminURL)
-	require.NoError(t, err)
+	target := require.Value(url.Parse(s.AdminURL))(t)
 	api := httputil.NewSingleHostReverseProxy(target)
 	forward := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Host = target.Host
@@ -96,8 +95,7 @@ func (c *recorder) get(path string) page {
 // post sends a form whose fields are written as a query.
 func (c *recorder) post(path, fields string) page {
 	c.t.Helper()
-	form, err := url.ParseQuery(fields)
-	require.NoError(c.t, err)
+	form := require.Value(url.ParseQuery(fields))(c.t)
 	return c.serve("POST", path, "POST "+path+" "+form.Get("did"), form)
 }
 
@@ -107,8 +105,7 @@ func TestConsole_CoversEveryOperation(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: shop, Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
 	c := newRecorder(t, s)
-	story, err := os.ReadFile("testdata/surface.txt")
-	require.NoError(t, err)
+	story := require.Value(os.ReadFile("testdata/surface.txt"))(t)
 	var last page
 	answer := func(p page) servertest.Answer {
 		last = p

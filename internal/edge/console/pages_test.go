@@ -48,8 +48,7 @@ type pageCase struct {
 func startWithHostileText(t *testing.T) (s *servertest.Server, fill *strings.Replacer) {
 	t.Helper()
 	quote := func(text string) string {
-		b, err := json.Marshal(text)
-		require.NoError(t, err)
+		b := require.Value(json.Marshal(text))(t)
 		return string(b)
 	}
 	x, body := url.PathEscape(hostileText), quote(hostileText)
@@ -107,8 +106,7 @@ var nonPageRoutes = []string{"GET /console/{$}", "GET /console/calls/live", "GET
 // nonPageRoutes. In make test the browser opens one page of each template, with a hostile text where the template shows one, and axe-core
 // checks each third of them; of the others only the HTML is read.
 func TestPages_InChromium(t *testing.T) {
-	axe, err := os.ReadFile("../landing/testdata/axe/axe.min.js")
-	require.NoError(t, err)
+	axe := require.Value(os.ReadFile("../landing/testdata/axe/axe.min.js"))(t)
 	openServer, fill := startWithHostileText(t)
 	guarded := servertest.Start(t, servertest.Options{Guarded: true, Seed: shop, Config: func(c *server.Config) {
 		c.OIDC = server.OIDC{Issuer: "https://login.example", ClientID: "console", ClientSecret: clientSecret, RolesClaim: "roles"}
@@ -187,10 +185,8 @@ func (e *inspector) open(t *testing.T, base string, p pageCase) {
 	if origin != base {
 		require.NoError(t, chromedp.Do(e.ctx, chromedp.Navigate(base+"/console/login")))
 	}
-	form, err := url.ParseQuery(p.form)
-	require.NoError(t, err)
-	fields, err := json.Marshal(form)
-	require.NoError(t, err)
+	form := require.Value(url.ParseQuery(p.form))(t)
+	fields := require.Value(json.Marshal(form))(t)
 	browsertest.Run(t, e.ctx, chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`(() => {
 		window.before = true;
 		const form = document.createElement("form");

@@ -23,10 +23,8 @@ import (
 // appCode returns the code of an authenticator app for an otpauth address at a time.
 func appCode(t *testing.T, address string, at time.Time) string {
 	t.Helper()
-	u, err := url.Parse(address)
-	require.NoError(t, err)
-	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(u.Query().Get("secret"))
-	require.NoError(t, err)
+	u := require.Value(url.Parse(address))(t)
+	secret := require.Value(base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(u.Query().Get("secret")))(t)
 	mac := hmac.New(sha1.New, secret)
 	binary.Write(mac, binary.BigEndian, at.Unix()/30)
 	sum := mac.Sum(nil)
@@ -157,8 +155,7 @@ func TestSecondFactor_Required(t *testing.T) {
 	uri := html.UnescapeString(regexp.MustCompile(`otpauth://[^<"]*`).FindString(p.Body))
 	sealed := regexp.MustCompile(`name="waits" value="([^"]*)"`).FindStringSubmatch(p.Body)
 	require.True(t, uri != "" && sealed != nil, "new factor: status %d without an address: %s", p.Status, p.Body)
-	address, err := url.Parse(uri)
-	require.NoError(t, err)
+	address := require.Value(url.Parse(uri))(t)
 	s.RegisterSecret(address.Query().Get("secret"))
 	vera.post("/console/self", url.Values{"did": {"confirm"}, "waits": {html.UnescapeString(sealed[1])},
 		"code": {appCode(t, uri, s.Clock.Now())}})

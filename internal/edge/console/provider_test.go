@@ -49,8 +49,7 @@ type fakeProvider struct {
 }
 
 func newFakeProvider(t *testing.T) *fakeProvider {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	require.NoError(t, err)
+	key := require.Value(rsa.GenerateKey(rand.Reader, 2048))(t)
 	c := &fakeProvider{t: t, key: key}
 	c.Server = httptest.NewServer(c)
 	t.Cleanup(c.Close)
@@ -211,8 +210,7 @@ func TestOIDC_TokenValidation(t *testing.T) {
 		checkRefused(name, "does not belong to this sign-in", c.signIn(v))
 	}
 	c.setClaims(nil)
-	weak, err := rsa.GenerateKey(rand.Reader, 1024)
-	require.NoError(t, err)
+	weak := require.Value(rsa.GenerateKey(rand.Reader, 1024))(t)
 	strong := c.key
 	c.key = weak
 	checkRefused("RSA key of 1,024 bits", "fewer than 2048 bits", c.signIn(v))
@@ -409,8 +407,7 @@ func TestOIDC_KeepsPendingForm(t *testing.T) {
 		cookie := p.Header.Get("Set-Cookie")
 		require.True(t, p.Status == http.StatusSeeOther && cookie != "" && len(cookie) <= 4000,
 			"long next path: status %d, cookie of %d bytes, want at most 4000", p.Status, len(cookie))
-		to, err := url.Parse(p.Header.Get("Location"))
-		require.NoError(t, err)
+		to := require.Value(url.Parse(p.Header.Get("Location")))(t)
 		c.mu.Lock()
 		c.request = to.Query()
 		c.mu.Unlock()

@@ -19,8 +19,7 @@ func TestScanResult_AllPartsTranslated(t *testing.T) {
 	results := []any{scan.OpenMiniProgram, scan.OpenURL, scan.ShowText, scan.ShowMessage, scan.ByRule, scan.ByTestLink, scan.ByService,
 		scan.ByCode, scan.ByGS1, codes.NotActive, codes.UnknownCode, codes.IsFrozen, codes.IsVoid, codes.NoRelease, codes.SerialOnly}
 	for _, language := range []string{"en", "zh"} {
-		text, err := os.ReadFile("locale/charts." + language + ".json")
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile("locale/charts." + language + ".json"))(t)
 		var catalog map[string]string
 		require.NoError(t, json.Unmarshal(text, &catalog))
 		for _, result := range results {

@@ -215,8 +215,7 @@ func TestRulePage_CodeScansAndHistory(t *testing.T) {
 			assert.True(t, strings.HasPrefix(got.Body, prefix) && strings.Contains(name, "shop.example_table_7."+format),
 				"%s: %d %v %.40q", format, got.Status, got.Header, got.Body)
 		}
-		picture, err := png.Decode(strings.NewReader(codeFile("png", "https://shop.example/table/7").Body))
-		require.NoError(t, err)
+		picture := require.Value(png.Decode(strings.NewReader(codeFile("png", "https://shop.example/table/7").Body)))(t)
 		decoded, err := symbol.FindQR(picture)
 		assert.True(t, decoded == "https://shop.example/table/7" && err == nil, "the code says %q, %v", decoded, err)
 		for _, invalid := range []page{codeFile("svg", "https://else.example/"), codeFile("gif", "https://shop.example/"),

@@ -42,8 +42,7 @@ func TestPageTable_CoversEveryRoute(t *testing.T) {
 		"GET /console/agree":   true, "POST /console/agree": true, // TestAgreeReference_SingleUse
 		"GET /console/self": true, "POST /console/self": true} // TestSelfService_ChangeSignIn
 	for _, p := range readPageRoles(t) {
-		r, err := http.NewRequestWithContext(t.Context(), p.method, p.path, nil)
-		require.NoError(t, err)
+		r := require.Value(http.NewRequestWithContext(t.Context(), p.method, p.path, nil))(t)
 		_, pattern := mux.Handler(r)
 		assert.True(t, pattern != "", "testdata/roles.txt has %s %s, which is no route", p.method, p.path)
 		listed[pattern] = true
@@ -57,11 +56,9 @@ func TestPageTable_CoversEveryRoute(t *testing.T) {
 // stream opens the live list and returns a function that reads its next line other than a comment.
 func (v *visitor) stream(path string) func() string {
 	v.t.Helper()
-	r, err := http.NewRequestWithContext(v.t.Context(), "GET", v.s.AdminURL+path, nil)
-	require.NoError(v.t, err)
+	r := require.Value(http.NewRequestWithContext(v.t.Context(), "GET", v.s.AdminURL+path, nil))(v.t)
 	r.Header.Set("Accept", "text/event-stream")
-	w, err := v.http.Do(r)
-	require.NoError(v.t, err)
+	w := require.Value(v.http.Do(r))(v.t)
 	v.t.Cleanup(func() { w.Body.Close() })
 	require.True(v.t, w.StatusCode == http.StatusOK, "stream: %s, want 200", w.Status)
 	lines := bufio.NewScanner(w.Body)
@@ -167,15 +164,12 @@ var pageParams = strings.NewReplacer("RID", "00000000-00000000-00000000", "BATCH
 // dumpTables returns all rows of a server's database as text.
 func dumpTables(t *testing.T, file string) string {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+file+"?mode=ro")
-	require.NoError(t, err)
+	db := require.Value(sql.Open("sqlite", "file:"+file+"?mode=ro"))(t)
 	defer db.Close()
 	queryRows := func(query string) (list []string) {
-		rows, err := db.QueryContext(t.Context(), query)
-		require.NoError(t, err)
+		rows := require.Value(db.QueryContext(t.Context(), query))(t)
 		defer rows.Close()
-		columns, err := rows.Columns()
-		require.NoError(t, err)
+		columns := require.Value(rows.Columns())(t)
 		for rows.Next() {
 			row := make([]any, len(columns))
 			for i := range row {
@@ -352,8 +346,7 @@ func TestConsoleListener_Separate(t *testing.T) {
 		Config: func(c *server.Config) { c.AdminListen = "localhost:0" }})
 	require.True(t, s.AdminURL != s.URL, "console and wire calls share one listener")
 	for base, want := range map[string]int{s.AdminURL: http.StatusOK, s.URL: http.StatusMisdirectedRequest} {
-		r, err := http.NewRequestWithContext(t.Context(), "GET", base+"/console/login", nil)
-		require.NoError(t, err)
+		r := require.Value(http.NewRequestWithContext(t.Context(), "GET", base+"/console/login", nil))(t)
 		s.Send(r).WantStatus(t, want, "%s", base)
 	}
 }
@@ -397,12 +390,10 @@ func TestForms_BodyLimit(t *testing.T) {
 	v := newUser(t, s, "vera", adminroute.Viewer)
 	body, w := io.Pipe() // sends nothing: the server does not read the body
 	defer w.Close()
-	r, err := http.NewRequestWithContext(t.Context(), "POST", s.AdminURL+"/console/preferences/theme", body)
-	require.NoError(t, err)
+	r := require.Value(http.NewRequestWithContext(t.Context(), "POST", s.AdminURL+"/console/preferences/theme", body))(t)
 	r.Header.Set("Content-Type", "multipart/form-data; boundary=b")
 	r.ContentLength = 150 << 20
-	a, err := v.http.Do(r)
-	require.NoError(t, err)
+	a := require.Value(v.http.Do(r))(t)
 	defer a.Body.Close()
 	assert.Equal(t, a.StatusCode, http.StatusRequestEntityTooLarge, "form of 150 MiB")
 }

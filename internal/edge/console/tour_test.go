@@ -32,8 +32,7 @@ type tab struct {
 func readMessages(t *testing.T, language string) (texts map[string]string) {
 	t.Helper()
 	file, _, _ := strings.Cut(language, "-")
-	names, err := filepath.Glob("locale/*" + file + ".json")
-	require.NoError(t, err)
+	names := require.Value(filepath.Glob("locale/*" + file + ".json"))(t)
 	for _, name := range names {
 		text, err := os.ReadFile(name)
 		if err == nil {

@@ -137,8 +137,7 @@ func TestParkedConnection_HalfCloseWithRequest(t *testing.T) {
 		io.WriteString(client, plainRequest("b"))
 		client.CloseWrite()
 		wantResponse(t, in, 200, "b")
-		_, err := in.ReadByte()
-		require.ErrorIs(t, err, io.EOF, "read after the response")
+		require.ErrorIs(t, assert.ErrorOf(in.ReadByte()), io.EOF, "read after the response")
 		waitClosed(listener)
 	}
 }

@@ -28,9 +28,7 @@ import (
 
 func newGuide(t *testing.T) *guide.Guide {
 	t.Helper()
-	g, err := guide.New(docs.Pages, "", "test")
-	require.NoError(t, err)
-	return g
+	return require.Value(guide.New(docs.Pages, "", "test"))(t)
 }
 
 func get(t *testing.T, h http.Handler, target string, headers ...string) (*http.Response, string) {
@@ -41,8 +39,7 @@ func get(t *testing.T, h http.Handler, target string, headers ...string) (*http.
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	body, err := io.ReadAll(w.Result().Body)
-	require.NoError(t, err)
+	body := require.Value(io.ReadAll(w.Result().Body))(t)
 	return w.Result(), string(body)
 }
 
@@ -211,8 +208,7 @@ func TestDocs_LinksResolveToFiles(t *testing.T) {
 	})
 	require.True(t, err == nil && len(names) >= 150, "%d Markdown files, %v; want at least 150", len(names), err)
 	for _, name := range names {
-		text, err := os.ReadFile(name)
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile(name))(t)
 		text = regexp.MustCompile("(?s)\n```.*?\n```").ReplaceAll(text, nil) // program code also contains ](
 		for _, link := range regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`).FindAllSubmatch(text, -1) {
 			assert.NoErrorf(t, assert.ErrorOf(os.Stat(filepath.Join(filepath.Dir(name), string(link[1])))), "%s links to %s", name, link[1])
@@ -262,8 +258,7 @@ func TestGuide_LineJoiningByLanguage(t *testing.T) {
 
 // TestGuide_ServerAddressSubstituted verifies that pages show the address of this server instead of the example address of the sources.
 func TestGuide_ServerAddressSubstituted(t *testing.T) {
-	g, err := guide.New(docs.Pages, "https://qr.example:8443", "test")
-	require.NoError(t, err)
+	g := require.Value(guide.New(docs.Pages, "https://qr.example:8443", "test"))(t)
 	_, body := get(t, g, "/docs/zh/tour")
 	assert.True(t, !strings.Contains(body, guide.Example) && strings.Contains(body, "https://qr.example:8443/cgi-bin/"),
 		"the page shows the example address, want https://qr.example:8443")
@@ -349,8 +344,7 @@ func TestGuide_RejectsInconsistentPages(t *testing.T) {
 func TestReadme_TranslationsMatch(t *testing.T) {
 	outlines := map[string][]string{}
 	for _, name := range []string{"README.md", "README.zh.md"} {
-		text, err := os.ReadFile("../../../" + name)
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile("../../../" + name))(t)
 		lines := bytes.Count(text, []byte("\n"))
 		assert.True(t, lines <= 60, "%s has %d lines, want at most 60", name, lines)
 		outlines[name] = outline(text)

@@ -16,8 +16,7 @@ import (
 // tableRows returns the rows of the table under a heading of a page, each as its first cell and the rest.
 func tableRows(t *testing.T, page, heading string) (rows [][2]string) {
 	t.Helper()
-	text, err := os.ReadFile("../../../docs/" + page)
-	require.NoError(t, err)
+	text := require.Value(os.ReadFile("../../../docs/" + page))(t)
 	_, section, ok := strings.Cut(string(text), "\n## "+heading+"\n")
 	require.True(t, ok, "%s has no section %q", page, heading)
 	section, _, _ = strings.Cut(section, "\n## ")
@@ -56,8 +55,7 @@ func TestShownBy_CoversFailureTable(t *testing.T) {
 func TestShownBy_TestsExist(t *testing.T) {
 	t.Parallel()
 	tests, stories := listTestsAndStories(t)
-	text, err := os.ReadFile("../../../docs/handbook-tests.md")
-	require.NoError(t, err)
+	text := require.Value(os.ReadFile("../../../docs/handbook-tests.md"))(t)
 	for _, name := range regexp.MustCompile("`(Test\\w+|\\w+\\.txtar)`").FindAllStringSubmatch(string(text), -1) {
 		assert.True(t, tests[name[1]] != nil || stories[name[1]] != "", "docs/handbook-tests.md names %s, want a test or a story", name[1])
 	}

@@ -57,8 +57,7 @@ func TestStatements_EachIsHeld(t *testing.T) {
 	heading := regexp.MustCompile(`(?m)^#{2,3} ([0-9]+(?:\.[0-9]+)?)\.? `)
 	var all []string
 	for _, page := range []string{"rules", "marketcode"} {
-		text, err := os.ReadFile("../../../docs/contract/" + page + ".md")
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile("../../../docs/contract/" + page + ".md"))(t)
 		for _, match := range heading.FindAllSubmatch(text, -1) {
 			section := page + " " + string(match[1])
 			all = append(all, section)
@@ -138,11 +137,9 @@ func (x *caseIndex) caseNames(dir string) []string {
 		return list
 	}
 	var list []string
-	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
-	require.NoError(x.t, err)
+	files := require.Value(filepath.Glob(filepath.Join(dir, "*_test.go")))(x.t)
 	for _, file := range files {
-		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
-		require.NoError(x.t, err)
+		parsed := require.Value(parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution))(x.t)
 		ast.Inspect(parsed, func(n ast.Node) bool {
 			if literal, ok := n.(*ast.BasicLit); ok && literal.Kind == token.STRING {
 				if value, err := strconv.Unquote(literal.Value); err == nil {
@@ -152,20 +149,16 @@ func (x *caseIndex) caseNames(dir string) []string {
 			return true
 		})
 	}
-	stories, err := filepath.Glob(filepath.Join(dir, "testdata/stories/*.txt"))
-	require.NoError(x.t, err)
+	stories := require.Value(filepath.Glob(filepath.Join(dir, "testdata/stories/*.txt")))(x.t)
 	for _, file := range stories {
-		text, err := os.ReadFile(file)
-		require.NoError(x.t, err)
+		text := require.Value(os.ReadFile(file))(x.t)
 		for _, heading := range regexp.MustCompile(`(?m)^## (.+)$`).FindAllSubmatch(text, -1) {
 			list = append(list, string(heading[1]))
 		}
 	}
-	tables, err := filepath.Glob(filepath.Join(dir, "testdata/*.txt"))
-	require.NoError(x.t, err)
+	tables := require.Value(filepath.Glob(filepath.Join(dir, "testdata/*.txt")))(x.t)
 	for _, file := range tables {
-		text, err := os.ReadFile(file)
-		require.NoError(x.t, err)
+		text := require.Value(os.ReadFile(file))(x.t)
 		for line := range strings.Lines(string(text)) {
 			name, _, _ := strings.Cut(line, "\t")
 			list = append(list, name)

@@ -33,8 +33,7 @@ func logoFile(t *testing.T, c color.Color, width, height int) []byte {
 // setAppearance sets the appearance of an account.
 func (p testServer) setAppearance(appid string, look map[string]any) servertest.Answer {
 	p.t.Helper()
-	body, err := json.Marshal(look)
-	require.NoError(p.t, err)
+	body := require.Value(json.Marshal(look))(p.t)
 	return p.Do("PUT", "/admin/v1/accounts/"+appid+"/appearance", string(body), "Authorization: Bearer "+servertest.AdminToken,
 		"Content-Type: application/json")
 }

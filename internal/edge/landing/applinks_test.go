@@ -82,8 +82,7 @@ func newGateway(list []rules.Rule) *Gateway {
 
 func rule(t testing.TB, id int64, owner, prefix string, published bool) rules.Rule {
 	t.Helper()
-	p, err := rules.ParsePrefix(prefix, rules.Ordinary, false)
-	require.NoError(t, err)
+	p := require.Value(rules.ParsePrefix(prefix, rules.Ordinary, false))(t)
 	return rules.Rule{ID: id, Kind: rules.Ordinary, Owner: owner, Target: owner, Prefix: p, Path: "p", Published: published}
 }
 

@@ -115,8 +115,7 @@ func TestPages_InChromium(t *testing.T) {
 						assert.True(t, v.overflow <= 0, "the page is %d pixels wider than the window, want 0", v.overflow)
 						require.NoError(t, os.WriteFile(filepath.Join(folder, name+".png"), v.picture, 0o644))
 						if c.link != "" {
-							screen, err := png.Decode(bytes.NewReader(v.picture))
-							require.NoError(t, err)
+							screen := require.Value(png.Decode(bytes.NewReader(v.picture)))(t)
 							text, err := symbol.Find(screen)
 							assert.True(t, err == nil && text == c.link, "QR code of the screenshot = %q, %v, want %q", text, err, c.link)
 						}

@@ -133,10 +133,8 @@ func qrText(t *testing.T, body string) string {
 		return ""
 	}
 	// html/template writes "+" as an entity.
-	raw, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(match[1], "&#43;", "+"))
-	require.NoError(t, err)
-	img, err := png.Decode(bytes.NewReader(raw))
-	require.NoError(t, err)
+	raw := require.Value(base64.StdEncoding.DecodeString(strings.ReplaceAll(match[1], "&#43;", "+")))(t)
+	img := require.Value(png.Decode(bytes.NewReader(raw)))(t)
 	text, err := symbol.FindQR(img)
 	require.NoErrorf(t, err, "the QR code cannot be read")
 	return text
@@ -407,8 +405,7 @@ func TestLandingPage_CodeEnumeration(t *testing.T) {
 // sendRaw sends bytes over TCP and returns the response.
 func (p testServer) sendRaw(text string) string {
 	p.t.Helper()
-	c, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
-	require.NoError(p.t, err)
+	c := require.Value(net.Dial("tcp", strings.TrimPrefix(p.URL, "http://")))(p.t)
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(3 * time.Minute))
 	// The server may close the connection before it has read everything.

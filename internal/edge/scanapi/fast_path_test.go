@@ -30,8 +30,7 @@ func readCounter(t *testing.T, s *servertest.Server, name string) string {
 
 func dial(t *testing.T, s *servertest.Server) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimPrefix(s.ScanURL, "http://"))
-	require.NoError(t, err)
+	conn := require.Value(net.Dial("tcp", strings.TrimPrefix(s.ScanURL, "http://")))(t)
 	t.Cleanup(func() { conn.Close() })
 	return conn
 }
@@ -139,8 +138,7 @@ func TestScanStream_StalledBodyClosesConnection(t *testing.T) {
 				now, later := c.body(c.sent)
 				io.WriteString(conn, "POST /scan/v1/resolve HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"+now)
 				in := bufio.NewReader(conn)
-				resp, err := http.ReadResponse(in, nil)
-				require.NoError(t, err)
+				resp := require.Value(http.ReadResponse(in, nil))(t)
 				answer, err := io.ReadAll(resp.Body)
 				// The timeout may expire before the first line is read.
 				answered := strings.Count(string(answer), "\n")
@@ -169,8 +167,7 @@ func TestScanStream_Interleaved(t *testing.T) {
 		r.Body = body
 		first := make(chan struct{})
 		go func() { defer close(first); io.WriteString(send, "{\"text\":\"0\"}\n") }()
-		resp, err := http.DefaultTransport.RoundTrip(r)
-		require.NoError(t, err)
+		resp := require.Value(http.DefaultTransport.RoundTrip(r))(t)
 		defer resp.Body.Close()
 		in := bufio.NewReader(resp.Body)
 		for n := range 5 {

@@ -35,8 +35,7 @@ func (shop) Linked(string, string) bool { return false }
 // newTestAPI returns an API with one rule of shop.
 func newTestAPI(t testing.TB) *API {
 	index := index.New()
-	p, err := rules.ParsePrefix("https://shop.example/t/", rules.Ordinary, false)
-	require.NoError(t, err)
+	p := require.Value(rules.ParsePrefix("https://shop.example/t/", rules.Ordinary, false))(t)
 	index.Set(rules.Rule{ID: 1, Kind: rules.Ordinary, Owner: "shop", Target: "shop", Prefix: p, Path: "p", OpenVersion: 3, Published: true})
 	return &API{Resolver: scan.Resolver{Finder: index, Accounts: shop{}}, Now: time.Now, Random: rand.Reader, BodyTimeout: time.Minute,
 		Log:  slog.New(slog.DiscardHandler),

@@ -30,8 +30,7 @@ type vector struct {
 // Behaviour(scan.match.path) Behaviour(scan.match.below) Behaviour(scan.match.query)
 // Behaviour(scan.match.origin) Behaviour(scan.match.service) Behaviour(scan.order).
 func TestScanAPI_MatchVectors(t *testing.T) {
-	raw, err := os.ReadFile("../../../docs/contract/match-vectors.json")
-	require.NoError(t, err)
+	raw := require.Value(os.ReadFile("../../../docs/contract/match-vectors.json"))(t)
 	var file struct{ Vectors []vector }
 	require.NoError(t, json.Unmarshal(raw, &file))
 	require.True(t, len(file.Vectors) >= 25, "%d vectors, want at least 25", len(file.Vectors))

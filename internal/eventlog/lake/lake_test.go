@@ -84,12 +84,10 @@ func (s *failingPlace) Put(ctx context.Context, name string, content []byte) err
 // readRows reads all parts as a query engine does that lists the folder, and returns the rows by scan ID. Each scan must be in one part.
 func readRows(t *testing.T, place Place) map[string]Row {
 	t.Helper()
-	names, err := place.List(t.Context(), scansFolder)
-	require.NoError(t, err)
+	names := require.Value(place.List(t.Context(), scansFolder))(t)
 	all := map[string]Row{}
 	for _, name := range names {
-		content, err := place.Get(t.Context(), name)
-		require.NoError(t, err)
+		content := require.Value(place.Get(t.Context(), name))(t)
 		rows, err := parquet.Read[Row](bytes.NewReader(content), int64(len(content)))
 		require.NoErrorf(t, err, "%s", name)
 		day, _, ok := readPartName(name)
@@ -126,9 +124,7 @@ func newFixture(t *testing.T, seed byte) *fixture {
 
 func (w *fixture) openJournal() {
 	w.t.Helper()
-	var err error
-	w.journal, err = scanlog.OpenJournal(w.dir, scanlog.JournalOptions{Random: w.random, SegmentSize: 20_000})
-	require.NoError(w.t, err)
+	w.journal = require.Value(scanlog.OpenJournal(w.dir, scanlog.JournalOptions{Random: w.random, SegmentSize: 20_000}))(w.t)
 	w.t.Cleanup(func() { _ = w.journal.Close() })
 }
 
@@ -334,8 +330,7 @@ func TestLake_CompleteUntilBehindStream(t *testing.T) {
 		t.Helper()
 		w.now = w.now.Add(idleManifest)
 		require.NoError(t, l.Flush(t.Context()))
-		manifests, err := l.Manifests(t.Context())
-		require.NoError(t, err)
+		manifests := require.Value(l.Manifests(t.Context()))(t)
 		if want.IsZero() && level.IsZero() {
 			want, level = w.now, w.now
 		}

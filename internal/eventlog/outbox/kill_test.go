@@ -106,8 +106,7 @@ type request struct {
 // queueMessages stores an account with messages.
 func queueMessages(t *testing.T, target store.Target, receiver string, count int) {
 	t.Helper()
-	s, err := store.Open(t.Context(), target)
-	require.NoError(t, err)
+	s := require.Value(store.Open(t.Context(), target))(t)
 	defer s.Close()
 	require.NoError(t, s.UpdateAccounts(t.Context(), func(tx accounts.Tx) error {
 		account := accounts.Account{AppID: "wxs", Kind: accounts.ServiceAccount, MessageURL: receiver}

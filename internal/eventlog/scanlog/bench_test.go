@@ -24,8 +24,7 @@ type minimalCommitter struct {
 }
 
 func newMinimalCommitter(t testing.TB, dir string) *minimalCommitter {
-	f, err := os.Create(filepath.Join(dir, "bare"))
-	require.NoError(t, err)
+	f := require.Value(os.Create(filepath.Join(dir, "bare")))(t)
 	b := &minimalCommitter{f: f, wake: make(chan struct{}, 1), ended: make(chan struct{})}
 	go func() {
 		defer close(b.ended)

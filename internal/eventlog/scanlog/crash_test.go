@@ -248,8 +248,7 @@ func TestJournal_FailedFlushNotAcknowledged(t *testing.T) {
 	r := NewRecorder(j, RecorderOptions{})
 	enqueue := func(n int64) error {
 		e := newEvent(n)
-		g, err := r.Enqueue(&e)
-		require.NoError(t, err)
+		g := require.Value(r.Enqueue(&e))(t)
 		return g.Wait(t.Context())
 	}
 	d.mu.Lock()
@@ -264,8 +263,7 @@ func TestJournal_FailedFlushNotAcknowledged(t *testing.T) {
 	assert.True(t, !r.IsLate(), "IsLate() after a successful flush = true, want false")
 	assert.Equal(t, len(j.segments), 2, "number of segments after a failed flush")
 	r.Close()
-	j, err = OpenJournal("scans", JournalOptions{disk: d.afterPowerLoss(), Random: newRandom(1)})
-	require.NoError(t, err)
+	j = require.Value(OpenJournal("scans", JournalOptions{disk: d.afterPowerLoss(), Random: newRandom(1)}))(t)
 	got := require.All(t, j.Read(t.Context(), 0))
 	assert.True(t, len(got) == 6 && got[5] == Entry{Position: 6, Event: newEvent(6)}, "events from 5 on = %+v, want event 6", got[5:])
 }

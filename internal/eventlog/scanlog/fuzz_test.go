@@ -68,8 +68,7 @@ func FuzzTexts(f *testing.F) {
 // panic or a large allocation.
 func FuzzSegment(f *testing.F) {
 	dir := f.TempDir()
-	j, err := OpenJournal(dir, JournalOptions{Random: newRandom(1)})
-	require.NoError(f, err)
+	j := require.Value(OpenJournal(dir, JournalOptions{Random: newRandom(1)}))(f)
 	for i := range int64(20) {
 		require.NoError(f, j.Append(f.Context(), events(5*i, 5*i+5)))
 	}

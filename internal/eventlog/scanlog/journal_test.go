@@ -66,8 +66,7 @@ func openJournal(t testing.TB, dir string, o JournalOptions) *Journal {
 	if o.Random == nil {
 		o.Random = newRandom(1)
 	}
-	j, err := OpenJournal(dir, o)
-	require.NoError(t, err)
+	j := require.Value(OpenJournal(dir, o))(t)
 	t.Cleanup(func() { j.Close() })
 	return j
 }

@@ -76,8 +76,7 @@ func TestJournal_ProcessKilled(t *testing.T) {
 			n++
 		}
 		p.Wait()
-		j, err := OpenJournal(dir, JournalOptions{SegmentSize: 8000})
-		require.NoError(t, err)
+		j := require.Value(OpenJournal(dir, JournalOptions{SegmentSize: 8000}))(t)
 		have := map[int64]bool{}
 		last := int64(0)
 		for _, e := range require.All(t, j.Read(t.Context(), 0)) {

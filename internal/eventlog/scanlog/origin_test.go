@@ -18,10 +18,8 @@ func TestOffsetSet_DuplicateOffsets(t *testing.T) {
 	for position := int64(1); position <= 60; position++ {
 		set.Add(Origin{Position: position, Before: (position - 1) / 10 * 10, Reshipped: true})
 	}
-	text, err := set.Encode()
-	require.NoError(t, err)
-	decoded, err := DecodeTaken(set.ContiguousTo, text)
-	require.NoError(t, err)
+	text := require.Value(set.Encode())(t)
+	decoded := require.Value(DecodeTaken(set.ContiguousTo, text))(t)
 	for name, s := range map[string]*OffsetSet{"original": &set, "decoded": decoded, "clone": set.Clone()} {
 		a, b := s.Missing(100), s.Missing(130)
 		assert.True(t, a == 0 && b == 30 && s.Last() == 100, "%s: Missing(100) = %d, Missing(130) = %d, Last() = %d, want 0, 30, 100",

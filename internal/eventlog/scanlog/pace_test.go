@@ -16,17 +16,14 @@ import (
 // newBubbleRecorder returns a recorder for a synctest bubble, with an in-memory disk.
 func newBubbleRecorder(t *testing.T) (*Recorder, *brokenDisk) {
 	d := newBrokenDisk(rand.New(rand.NewPCG(1, 1)))
-	j, err := OpenJournal("scans", JournalOptions{disk: d, Random: newRandom(1)})
-	require.NoError(t, err)
+	j := require.Value(OpenJournal("scans", JournalOptions{disk: d, Random: newRandom(1)}))(t)
 	return NewRecorder(j, RecorderOptions{}), d
 }
 
 func enqueue(t *testing.T, r *Recorder, n int64) *Group {
 	t.Helper()
 	e := newEvent(n)
-	g, err := r.Enqueue(&e)
-	require.NoError(t, err)
-	return g
+	return require.Value(r.Enqueue(&e))(t)
 }
 
 // TestJournal_GroupCommitDelay verifies that a commit waits for further scans only if the previous commits had several scans, and that a

@@ -55,8 +55,7 @@ func TestRecorder_CloseReportsLostAsyncScans(t *testing.T) {
 		j := openJournal(t, t.TempDir(), JournalOptions{})
 		r := NewRecorder(j, RecorderOptions{})
 		j.Close() // lets all writes fail
-		g, err := r.Enqueue(&Event{})
-		require.NoError(t, err)
+		g := require.Value(r.Enqueue(&Event{}))(t)
 		require.True(t, !waits || g.Wait(t.Context()) != nil, "Wait() with a closed journal succeeds, want an error")
 		got := ""
 		if err := r.Close(); err != nil {

@@ -100,8 +100,7 @@ func TestShipper_WaitTimeout(t *testing.T) {
 // shipped events, and stops.
 func TestShipper_Lifecycle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		j, err := OpenJournal("scans", JournalOptions{disk: newBrokenDisk(rand.New(rand.NewPCG(1, 1))), Random: newRandom(1)})
-		require.NoError(t, err)
+		j := require.Value(OpenJournal("scans", JournalOptions{disk: newBrokenDisk(rand.New(rand.NewPCG(1, 1))), Random: newRandom(1)}))(t)
 		var logs strings.Builder
 		p := &memorySharedLog{marks: map[string]Offset{}}
 		s := &Shipper{Journal: j, To: p, Node: "n", Random: newRandom(2), Now: time.Now, Log: slog.New(slog.NewTextHandler(&logs, nil)),

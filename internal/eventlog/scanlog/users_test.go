@@ -155,11 +155,9 @@ func TestJournal_EraseReadsOnlyMatchingFiles(t *testing.T) {
 	erase(newUser(14_400), 1, 4, "with new filters")
 	// So does a segment with a filter that a power cut damaged, or that belongs to another segment.
 	filters, _ = filepath.Glob(filepath.Join(dir, "*"+usersSuffix))
-	other, err := os.ReadFile(filters[30])
-	require.NoError(t, err)
+	other := require.Value(os.ReadFile(filters[30]))(t)
 	for i, name := range filters[:30] {
-		b, err := os.ReadFile(name)
-		require.NoError(t, err)
+		b := require.Value(os.ReadFile(name))(t)
 		switch i % 5 {
 		case 0:
 			b = other
@@ -179,8 +177,7 @@ func TestJournal_EraseReadsOnlyMatchingFiles(t *testing.T) {
 	}
 	// So does a segment that is restored from before an erasure.
 	name := j.path(all[0].name)
-	before, err := os.ReadFile(name)
-	require.NoError(t, err)
+	before := require.Value(os.ReadFile(name))(t)
 	erase(newUser(10_020), 1, len(all), "before the restore")
 	j.Close()
 	require.NoError(t, os.WriteFile(name, before, 0o600))
@@ -279,8 +276,7 @@ func TestJournal_EraseKilledMidway(t *testing.T) {
 		}
 		p.Wait()
 		require.Equal(t, p.Log(), "", "error output in round %d", round)
-		j, err := OpenJournal(dir, JournalOptions{SegmentSize: 20_000})
-		require.NoError(t, err)
+		j := require.Value(OpenJournal(dir, JournalOptions{SegmentSize: 20_000}))(t)
 		got := require.All(t, j.Read(t.Context(), 0))
 		require.Equal(t, len(got), len(before), "number of events in round %d", round)
 		for i, e := range got {

@@ -29,8 +29,7 @@ func startCluster(t *testing.T, n int) *cluster {
 	var routes []*url.URL
 	for i := range c.options {
 		// The kernel does not reuse the port of a closed listener soon.
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
+		l := require.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
 		c.options[i] = server.Options{ServerName: fmt.Sprint("server", i), Host: "127.0.0.1", Port: -1, JetStream: true,
 			StoreDir: filepath.Join(dir, fmt.Sprint(i)), SyncAlways: true, NoSigs: true, NoLog: true,
@@ -47,8 +46,7 @@ func startCluster(t *testing.T, n int) *cluster {
 
 func (c *cluster) start(t *testing.T, i int) {
 	t.Helper()
-	s, err := server.NewServer(c.options[i].Clone())
-	require.NoError(t, err)
+	s := require.Value(server.NewServer(c.options[i].Clone()))(t)
 	s.Start()
 	require.True(t, s.ReadyForConnections(3*time.Minute), "server %d is not ready", i)
 	c.servers[i] = s

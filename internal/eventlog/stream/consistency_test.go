@@ -65,8 +65,7 @@ func TestStream_EndWithoutLeader(t *testing.T) {
 	}
 	l := open(0)
 	add(l, 0, 10)
-	info, err := l.info(ctx)
-	require.NoError(t, err)
+	info := require.Value(l.info(ctx))(t)
 	var leader, other int
 	var followers []int
 	for i := range c.servers {

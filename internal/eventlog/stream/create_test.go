@@ -59,8 +59,7 @@ func TestStream_ReplacesUnwritable(t *testing.T) {
 			require.True(t, l.Append(t.Context(), events(10, 30)) != nil, "Append() to a stream without a folder succeeds, want an error")
 			if c.isKept {
 				require.True(t, l.Append(t.Context(), events(10, 30)) != nil, "second Append() without a folder succeeds, want an error")
-				stream, err := connectJetStream(t, server).Stream(t.Context(), "QRJUMP_SCANS")
-				require.NoError(t, err)
+				stream := require.Value(connectJetStream(t, server).Stream(t.Context(), "QRJUMP_SCANS"))(t)
 				assert.Equal(t, l.named(createdAt(stream.CachedInfo())), id, "ID of the stream")
 				return
 			}

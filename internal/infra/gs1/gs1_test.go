@@ -30,8 +30,7 @@ func clauses(t testing.TB) (list []clause) {
 // TestGS1_URISyntaxClauses verifies each clause, and that the table in docs/en/how/gs1.md names all clauses and no other.
 func TestGS1_URISyntaxClauses(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile("../../../docs/en/how/gs1.md")
-	require.NoError(t, err)
+	page := require.Value(os.ReadFile("../../../docs/en/how/gs1.md"))(t)
 	_, table, _ := strings.Cut(string(page), "| clause of the URI syntax")
 	_, table, _ = strings.Cut(table, "| --- | --- | --- |\n")
 	rows := 0

@@ -162,8 +162,7 @@ func readCases(t *testing.T, variable, recorded string) iter.Seq[peerCase] {
 	return func(yield func(peerCase) bool) {
 		peer := os.Getenv(variable)
 		if peer == "" {
-			text, err := os.ReadFile(recorded)
-			require.NoError(t, err)
+			text := require.Value(os.ReadFile(recorded))(t)
 			for line := range strings.Lines(string(text)) {
 				var c peerCase
 				require.NoError(t, json.Unmarshal([]byte(line), &c))
@@ -213,8 +212,7 @@ func runPeer(t *testing.T, peer string, r *rand.Rand, n int) []peerCase {
 	args := strings.Fields(peer)
 	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 	cmd.Stdin, cmd.Stderr = &in, t.Output()
-	output, err := cmd.Output()
-	require.NoError(t, err)
+	output := require.Value(cmd.Output())(t)
 	results := json.NewDecoder(bytes.NewReader(output))
 	for i := range cases {
 		require.NoErrorf(t, results.Decode(&cases[i]), "result %d of %d", i+1, n)

@@ -48,8 +48,7 @@ func TestSafeDial_SocketAddressRechecked(t *testing.T) {
 }
 
 func TestSafeDial_StandardDialerControl(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	listener := require.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer listener.Close()
 	addr := netip.MustParseAddrPort(listener.Addr().String())
 
@@ -61,8 +60,7 @@ func TestSafeDial_StandardDialerControl(t *testing.T) {
 		t.Error(err)
 	}
 	open := Client{AllowPrivate: true}
-	conn, err := open.dial(t.Context(), addr)
-	require.NoError(t, err)
+	conn := require.Value(open.dial(t.Context(), addr))(t)
 	conn.Close()
 }
 

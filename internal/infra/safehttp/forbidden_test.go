@@ -24,8 +24,7 @@ type canary struct {
 
 func newCanary(t *testing.T) *canary {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	listener := require.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	c := &canary{fakeDialer: fakeDialer{to: listener.Addr().String()}}
 	server := &http.Server{
 		Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),

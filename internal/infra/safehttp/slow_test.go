@@ -172,8 +172,7 @@ func TestSafeHTTP_SlowServerTimeout(t *testing.T) {
 		})
 	}
 	t.Run("no handshake", func(t *testing.T) {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
+		listener := require.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 		defer listener.Close() // never accepts; the kernel completes the connection
 		client := safehttp.Client{AllowPrivate: true, Resolver: newResolver("h.example", []string{"127.0.0.1"})}
 		_, port, _ := net.SplitHostPort(listener.Addr().String())

@@ -48,10 +48,8 @@ func newAuthority(t *testing.T) authority {
 		BasicConstraintsValid: true,
 		KeyUsage:              x509.KeyUsageCertSign,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	cert, err := x509.ParseCertificate(der)
-	require.NoError(t, err)
+	der := require.Value(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))(t)
+	cert := require.Value(x509.ParseCertificate(der))(t)
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
 	return authority{cert: cert, key: key, pool: pool}
@@ -68,16 +66,13 @@ func (a authority) issue(t *testing.T, c certificate) tls.Certificate {
 		NotAfter:     c.around.Add(time.Hour),
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
-	require.NoError(t, err)
+	der := require.Value(x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key))(t)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 func newKey(t *testing.T) *ecdsa.PrivateKey {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	return key
+	return require.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 }
 
 func TestTLS_HandshakeAndRequests(t *testing.T) {

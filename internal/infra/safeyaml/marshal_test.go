@@ -15,8 +15,7 @@ func TestMarshal_TextsStayTexts(t *testing.T) {
 		"2026-01-31", "- a", "a: b", "a #b", "#", "*a", "&a", "!a", "<<", "=", "%a", "---", "...", "a\tb", "\t", "a\nb", "a\n\nb\n", " a",
 		"a\r\nb", "\n", "\ta\nb", "a\n \n", "a\n  b", "a ", "\"a\"", "'", "\\", "<&>", "\u2028", "中文"} {
 		value := map[string]any{"key": text, "list": []any{text, map[string]any{"key": text}}}
-		written, err := Marshal(value)
-		require.NoError(t, err)
+		written := require.Value(Marshal(value))(t)
 		var read any
 		require.NoError(t, yaml.Unmarshal(written, &read))
 		assert.True(t, reflect.DeepEqual(read, any(value)), "Marshal(%q) = %s, which reads as %q, want the texts", value, written, read)

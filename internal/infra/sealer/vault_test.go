@@ -59,9 +59,7 @@ func referenceExpand(prk []byte, info string, length int) []byte {
 
 func decodeHex(t *testing.T, text string) []byte {
 	t.Helper()
-	b, err := hex.DecodeString(strings.ReplaceAll(text, " ", ""))
-	require.NoError(t, err)
-	return b
+	return require.Value(hex.DecodeString(strings.ReplaceAll(text, " ", "")))(t)
 }
 
 func wantBytes(t *testing.T, name string, got, want []byte) {
@@ -125,8 +123,7 @@ func TestHKDF_RFC5869Vectors(t *testing.T) {
 			prk := referenceExtract(v.secret, v.salt)
 			wantBytes(t, "referenceExtract", prk, decodeHex(t, v.prk))
 			wantBytes(t, "referenceExpand", referenceExpand(prk, string(v.info), len(want)), want)
-			got, err := hkdf.Key(sha256.New, v.secret, v.salt, string(v.info), len(want))
-			require.NoError(t, err)
+			got := require.Value(hkdf.Key(sha256.New, v.secret, v.salt, string(v.info), len(want)))(t)
 			wantBytes(t, "hkdf.Key", got, want)
 		})
 	}
@@ -134,9 +131,7 @@ func TestHKDF_RFC5869Vectors(t *testing.T) {
 
 func newKey(t *testing.T, secret []byte) *Key {
 	t.Helper()
-	k, err := NewKey(secret)
-	require.NoError(t, err)
-	return k
+	return require.Value(NewKey(secret))(t)
 }
 
 // referenceDerive returns the key that NewKey must derive from a secret.
@@ -157,19 +152,15 @@ func TestKeyHash_MatchesReferenceHMAC(t *testing.T) {
 
 func TestSeal_MatchesReferenceGCM(t *testing.T) {
 	secret := ascendingBytes(0x40, KeySize)
-	block, err := aes.NewCipher(referenceDerive(secret, "qrjump seal v1"))
-	require.NoError(t, err)
+	block := require.Value(aes.NewCipher(referenceDerive(secret, "qrjump seal v1")))(t)
 	gcm, err := cipher.NewGCM(block) // takes the nonce from the caller, as the published vectors do
 	require.NoError(t, err)
 	k := newKey(t, secret)
-	raw, err := encoding.DecodeString(k.Seal("row/1", []byte("hello")))
-	require.NoError(t, err)
-	got, err := gcm.Open(nil, raw[:12], raw[12:], []byte("row/1"))
-	require.NoError(t, err)
+	raw := require.Value(encoding.DecodeString(k.Seal("row/1", []byte("hello"))))(t)
+	got := require.Value(gcm.Open(nil, raw[:12], raw[12:], []byte("row/1")))(t)
 	wantBytes(t, "plain text of Seal's output", got, []byte("hello"))
 	nonce := ascendingBytes(7, 12)
-	got, err = k.Open("row/2", encoding.EncodeToString(gcm.Seal(nonce, nonce, []byte("world"), []byte("row/2"))))
-	require.NoError(t, err)
+	got = require.Value(k.Open("row/2", encoding.EncodeToString(gcm.Seal(nonce, nonce, []byte("world"), []byte("row/2")))))(t)
 	wantBytes(t, "Open", got, []byte("world"))
 }
 
@@ -190,13 +181,11 @@ func TestOpen_GCMVectors(t *testing.T) {
 		{"case 16", key, nonce, plain[:120], "feedfacedeadbeeffeedfacedeadbeefabaddad2", sealed[:120], "76fc6ece0f4e1768cddf8853bb2d551b"},
 	} {
 		t.Run(v.name, func(t *testing.T) {
-			block, err := aes.NewCipher(decodeHex(t, v.key))
-			require.NoError(t, err)
+			block := require.Value(aes.NewCipher(decodeHex(t, v.key)))(t)
 			aead, err := cipher.NewGCMWithRandomNonce(block) // as in NewKey
 			require.NoError(t, err)
 			k := &Key{aead: aead}
-			got, err := k.Open(string(decodeHex(t, v.place)), encoding.EncodeToString(decodeHex(t, v.nonce+v.sealed+v.tag)))
-			require.NoError(t, err)
+			got := require.Value(k.Open(string(decodeHex(t, v.place)), encoding.EncodeToString(decodeHex(t, v.nonce+v.sealed+v.tag))))(t)
 			wantBytes(t, "plain text", got, decodeHex(t, v.plain))
 		})
 	}
@@ -215,8 +204,7 @@ func TestOpen_RejectsTamperedText(t *testing.T) {
 		got, err := k.Open(place, sealed)
 		require.True(t, err == nil && string(got) == secret, "Open = %q, %v, want %q", got, err, secret)
 		// Each bit of nonce, text and tag.
-		raw, err := encoding.DecodeString(sealed)
-		require.NoError(t, err)
+		raw := require.Value(encoding.DecodeString(sealed))(t)
 		for i := range raw {
 			for bit := range 8 {
 				raw[i] ^= 1 << bit
@@ -300,8 +288,7 @@ func TestNewKey_RequiresKeySize(t *testing.T) {
 	for _, n := range []int{0, 16, 31, 33, 64} {
 		assert.True(t, assert.ErrorOf(NewKey(make([]byte, n))) != nil, "NewKey of %d bytes succeeds, want an error", n)
 	}
-	secret, err := NewSecret(bytes.NewReader(ascendingBytes(0, 100)))
-	require.NoError(t, err)
+	secret := require.Value(NewSecret(bytes.NewReader(ascendingBytes(0, 100))))(t)
 	wantBytes(t, "NewSecret", secret, ascendingBytes(0, KeySize))
 	assert.True(t, assert.ErrorOf(NewSecret(bytes.NewReader(ascendingBytes(0, KeySize-1)))) != nil,
 		"NewSecret with %d random bytes succeeds, want an error", KeySize-1)

@@ -87,8 +87,7 @@ func TestLabels_DotsMatchGrid(t *testing.T) {
 				}
 				d := newDesign(kind, dpi)
 				d.Level, d.Lines = level, nil
-				module, err := symbol.ModuleDots(400, dpi)
-				require.NoError(t, err)
+				module := require.Value(symbol.ModuleDots(400, dpi))(t)
 				want, symbols := drawReference(t, d, r, module)
 				for format, render := range renderers {
 					rendered := format == "svg" || format == "pdf" || format == "eps"
@@ -151,9 +150,7 @@ func sampleModules(m image.Image, p placedGrid, module int) (rows [][]bool) {
 // renderers have a function per format that renders a file as a printer or a viewer does.
 var renderers = map[labels.Format]func(t *testing.T, file []byte, dpi, width int) image.Image{
 	"png": func(t *testing.T, file []byte, _, _ int) image.Image {
-		m, err := png.Decode(bytes.NewReader(file))
-		require.NoError(t, err)
-		return m
+		return require.Value(png.Decode(bytes.NewReader(file)))(t)
 	},
 	"svg": func(t *testing.T, file []byte, dpi, _ int) image.Image { return readtest.RenderSVG(t, file, dpi) },
 	"pdf": func(t *testing.T, file []byte, dpi, _ int) image.Image { return readtest.RenderPDF(t, file, dpi)[0] },

@@ -86,9 +86,7 @@ func newDesign(kind labels.Kind, dpi int) labels.Design {
 // newSheet returns the sheet of a printing.
 func newSheet(t testing.TB, p labels.Printing, d labels.Design) labels.Sheet {
 	t.Helper()
-	s, err := p.OnSheets(d)
-	require.NoError(t, err)
-	return s
+	return require.Value(p.OnSheets(d))(t)
 }
 
 func newLogo() image.Image {
@@ -114,8 +112,7 @@ func TestLabels_SheetSymbolsReadable(t *testing.T) {
 				written := 0
 				require.NoError(t, s.Write(&file, batch, rowSeq(rows), 1, func(n int) { written += n }))
 				assert.Equal(t, written, len(rows), "labels reported as written")
-				module, err := symbol.ModuleDots(400, dpi)
-				require.NoError(t, err)
+				module := require.Value(symbol.ModuleDots(400, dpi))(t)
 				page := readtest.RenderPDF(t, file.Bytes(), dpi)[0].(interface {
 					SubImage(image.Rectangle) image.Image
 				})
@@ -295,8 +292,7 @@ func TestShuffle_Permutation(t *testing.T) {
 		rows[i].PIN = "01234567"[:4+2*i]
 	}
 	shuffled := func(seed string, from int64) []labels.Row {
-		spool, err := os.Create(filepath.Join(t.TempDir(), "spool"))
-		require.NoError(t, err)
+		spool := require.Value(os.Create(filepath.Join(t.TempDir(), "spool")))(t)
 		defer spool.Close()
 		return require.All(t, labels.Shuffled(spool, rowSeq(rows), int64(len(rows)), seed, from))
 	}
@@ -318,17 +314,14 @@ func TestLabelArchive_ImagePerRow(t *testing.T) {
 	rows := newRows(t, testscope.Select(40, 3))
 	var file bytes.Buffer
 	require.NoError(t, newDesign(labels.QR, 300).Zip(&file, batch, rowSeq(rows), "png", func(int) {}))
-	z, err := zip.NewReader(bytes.NewReader(file.Bytes()), int64(file.Len()))
-	require.NoError(t, err)
+	z := require.Value(zip.NewReader(bytes.NewReader(file.Bytes()), int64(file.Len())))(t)
 	require.Equal(t, len(z.File), len(rows), "files")
 	var pictures []image.Image
 	for i, f := range z.File {
 		want := fmt.Sprintf("%012d.png", i)
 		assert.Equal(t, f.Name, want, "file %d", i)
-		in, err := f.Open()
-		require.NoError(t, err)
-		m, err := png.Decode(in)
-		require.NoError(t, err)
+		in := require.Value(f.Open())(t)
+		m := require.Value(png.Decode(in))(t)
 		pictures = append(pictures, m)
 	}
 	for i, found := range readtest.QR(t, pictures...) {

@@ -22,8 +22,7 @@ import (
 func run(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	readtest.RequirePrograms(t, program)
-	out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput()
-	require.NoError(t, err)
+	out := require.Value(exec.CommandContext(t.Context(), program, args...).CombinedOutput())(t)
 	return string(out)
 }
 
@@ -43,8 +42,7 @@ func TestSheet_PDFX4(t *testing.T) {
 	for colour, plate := range map[string]string{"k": "Black", "spot:PANTONE 186 C": "PANTONE 186 C"} {
 		p := labels.Printing{Colour: colour, Page: "120x70mm", Columns: 3, Rows: 1, Footer: "{page}", CropMarks: true,
 			Lines: []string{"{serial}"}}
-		d, err := p.OrUsual().Design()
-		require.NoError(t, err)
+		d := require.Value(p.OrUsual().Design())(t)
 		s := newSheet(t, p.OrUsual(), d)
 		s.Logo, s.LogoAt = newLogo(), 5000
 		var file, second bytes.Buffer

@@ -34,8 +34,7 @@ func interpretTSPL(t *testing.T, stream []byte, dpi int) (prints []tsplPrint) {
 	}
 	integers := func(text string, n int) (list []int) {
 		for part := range strings.SplitSeq(text, ",") {
-			v, err := strconv.Atoi(part)
-			require.NoError(t, err)
+			v := require.Value(strconv.Atoi(part))(t)
 			list = append(list, v)
 		}
 		require.Equal(t, len(list), n, "number of arguments")
@@ -123,10 +122,8 @@ func TestLabels_OnMediaOfPrinters(t *testing.T) {
 	for _, dpi := range []int{203, 300, 600} {
 		p := labels.Printing{DPI: dpi, Label: "60x40mm", Gap: "2.5mm", Offset: "-1mm,0.5mm", Copies: 3,
 			Lines: []string{"{serial}"}}.OrUsual()
-		d, err := p.Design()
-		require.NoError(t, err)
-		plain, err := labels.Printing{DPI: dpi, Lines: p.Lines}.OrUsual().Design()
-		require.NoError(t, err)
+		d := require.Value(p.Design())(t)
+		plain := require.Value(labels.Printing{DPI: dpi, Lines: p.Lines}.OrUsual().Design())(t)
 		dots := func(mm float64) int { return int(mm*float64(dpi)/25.4 + 0.5) }
 		picture := renderers["png"](t, writeLabel(t, plain, r, "png"), dpi, 0)
 		want := image.NewGray(image.Rect(0, 0, dots(60), dots(40)))
@@ -156,10 +153,8 @@ func TestLabels_OnMediaOfPrinters(t *testing.T) {
 		}
 	}
 	for _, bad := range []labels.Printing{{Label: "10x10mm"}, {Offset: "-5mm,0mm"}, {Label: "9000x40mm"}} {
-		d, err := bad.OrUsual().Design()
-		require.NoError(t, err)
-		drawing, err := d.Draw(batch, r)
-		require.NoError(t, err)
+		d := require.Value(bad.OrUsual().Design())(t)
+		drawing := require.Value(d.Draw(batch, r))(t)
 		for name, write := range map[string]func(io.Writer, symbol.Drawing) error{"tspl": symbol.TSPL, "zpl": symbol.ZPL} {
 			assert.True(t, write(io.Discard, drawing) != nil, "%+v was written as %s, want an error", bad, name)
 		}

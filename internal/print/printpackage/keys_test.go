@@ -15,10 +15,8 @@ import (
 
 // TestParseSigners_PackageNamespace verifies that a signer of allowed_signers with another principal or namespace cannot sign packages.
 func TestParseSigners_PackageNamespace(t *testing.T) {
-	signer, err := printpackage.NewSigner(make([]byte, 32))
-	require.NoError(t, err)
-	signature, err := signer.Sign([]byte("manifest"))
-	require.NoError(t, err)
+	signer := require.Value(printpackage.NewSigner(make([]byte, 32)))(t)
+	signature := require.Value(signer.Sign([]byte("manifest")))(t)
 	verify := func(allowedSigners string) error {
 		signers, err := printpackage.ParseSigners([]byte(allowedSigners))
 		if err != nil {
@@ -33,18 +31,15 @@ func TestParseSigners_PackageNamespace(t *testing.T) {
 		err := verify(line)
 		assert.True(t, (err == nil) == trusted, "Verify with %q: %v, want success %t", line, err, trusted)
 	}
-	other, err := printpackage.NewSigner([]byte(strings.Repeat("k", 32)))
-	require.NoError(t, err)
+	other := require.Value(printpackage.NewSigner([]byte(strings.Repeat("k", 32))))(t)
 	assert.ErrorIs(t, verify(other.AllowedSigners()), printpackage.ErrSignature, "Verify with another signer")
 }
 
 // TestPrintPackage_RejectsMixedRecipients verifies that Recipients rejects classic and hybrid keys in one package, which age cannot
 // encrypt.
 func TestPrintPackage_RejectsMixedRecipients(t *testing.T) {
-	classic, err := age.GenerateX25519Identity()
-	require.NoError(t, err)
-	hybrid, err := age.GenerateHybridIdentity()
-	require.NoError(t, err)
+	classic := require.Value(age.GenerateX25519Identity())(t)
+	hybrid := require.Value(age.GenerateHybridIdentity())(t)
 	classicKey, hybridKey := classic.Recipient().String(), hybrid.Recipient().String()
 	for _, c := range []struct {
 		keys []string

@@ -19,10 +19,8 @@ import (
 // newKeys returns the keys of the tests.
 func newKeys(t *testing.T) (*codes.CodeKey, *codes.TextKey) {
 	t.Helper()
-	code, err := codes.NewCodeKey(bytes.Repeat([]byte{1}, codes.KeySize))
-	require.NoError(t, err)
-	text, err := codes.NewTextKey(bytes.Repeat([]byte{2}, codes.KeySize))
-	require.NoError(t, err)
+	code := require.Value(codes.NewCodeKey(bytes.Repeat([]byte{1}, codes.KeySize)))(t)
+	text := require.Value(codes.NewTextKey(bytes.Repeat([]byte{2}, codes.KeySize)))(t)
 	return code, text
 }
 
@@ -62,9 +60,7 @@ func newJob(t *testing.T, spare int64, lists ...codes.PackageRange) *printpackag
 		_, err := printpackage.ReadLine(bytes.NewReader(file.Bytes()[:n]))
 		require.True(t, err != nil, "ReadLine of %d of %d bytes succeeded, want an error", n, file.Len())
 	}
-	j, err := printpackage.ReadLine(&file)
-	require.NoError(t, err)
-	return j
+	return require.Value(printpackage.ReadLine(&file))(t)
 }
 
 // randomSpelling returns a text in one of the spellings of cameras and readers.

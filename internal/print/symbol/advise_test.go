@@ -16,8 +16,7 @@ func TestSymbolAdvice_Readable(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{"HTTPS://WEIXIN.QQ.COM/R/AB12CD34", "https://example.com/t?c=ABCDEFGHI123456789012"} {
 		for _, level := range []Level{'L', 'Q'} {
-			g, err := QR(text, level)
-			require.NoError(t, err)
+			g := require.Value(QR(text, level))(t)
 			for _, spot := range []Spot{{100_000, 203, 0}, {300_000, 203, 0}, {1_000_000, 300, 0},
 				{150_000, 203, 65_000}, {300_000, 600, 90_000}} {
 				a, err := g.Advise(spot)
@@ -54,14 +53,12 @@ func TestSymbolAdvice_Readable(t *testing.T) {
 // TestSymbolAdvice_SizeGrowsWithDifficulty verifies that the advised size grows with distance, curvature, length of the text and dot size.
 func TestSymbolAdvice_SizeGrowsWithDifficulty(t *testing.T) {
 	t.Parallel()
-	short, err := QR("HTTPS://WEIXIN.QQ.COM/R/AB12CD34", 'M')
-	require.NoError(t, err)
+	short := require.Value(QR("HTTPS://WEIXIN.QQ.COM/R/AB12CD34", 'M'))(t)
 	long, err := QR("https://example.com/a/much/longer/path/of/a/product/and/its/lot?which=is&written=out&in=full&0123456789", 'M')
 	require.NoError(t, err)
 	advise := func(g Grid, spot Spot, cause Cause) Advice {
 		t.Helper()
-		a, err := g.Advise(spot)
-		require.NoError(t, err)
+		a := require.Value(g.Advise(spot))(t)
 		assert.True(t, a.By == cause && a.Module == LengthOf(a.Dots, spot.DPI), "Advise(%+v) = %+v, want the cause %s", spot, a, cause)
 		return a
 	}

@@ -63,16 +63,11 @@ func mean(square []byte) byte {
 func unusedCorrection(t *testing.T, original, damaged Grid, level qrdecoder.ErrorCorrectionLevel) float64 {
 	var blocks [2][]*qrdecoder.DataBlock
 	for i, g := range []Grid{original, damaged} {
-		bits, err := g.bits()
-		require.NoError(t, err)
-		parser, err := qrdecoder.NewBitMatrixParser(bits)
-		require.NoError(t, err)
-		version, err := parser.ReadVersion()
-		require.NoError(t, err)
-		codewords, err := parser.ReadCodewords()
-		require.NoError(t, err)
-		blocks[i], err = qrdecoder.DataBlock_GetDataBlocks(codewords, version, level)
-		require.NoError(t, err)
+		bits := require.Value(g.bits())(t)
+		parser := require.Value(qrdecoder.NewBitMatrixParser(bits))(t)
+		version := require.Value(parser.ReadVersion())(t)
+		codewords := require.Value(parser.ReadCodewords())(t)
+		blocks[i] = require.Value(qrdecoder.DataBlock_GetDataBlocks(codewords, version, level))(t)
 	}
 	unused := 1.0
 	for b, block := range blocks[0] {
@@ -90,8 +85,7 @@ func unusedCorrection(t *testing.T, original, damaged Grid, level qrdecoder.Erro
 // TestGrade_Defects verifies that the grades of symbols with known defects fall with the strength of the defect.
 func TestGrade_Defects(t *testing.T) {
 	text := strings.Repeat("https://coffee.example/t/", 3) + "7"
-	original, err := QR(text, 'Q')
-	require.NoError(t, err)
+	original := require.Value(QR(text, 'Q'))(t)
 	intact := func(int) func(*image.Gray) *image.Gray { return filterSquare(1, slices.Min) }
 	undamaged := func(int) Grid { return original }
 	flip := func(module func(k int) int) func(n int) Grid {

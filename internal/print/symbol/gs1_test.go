@@ -8,6 +8,7 @@ import (
 	"github.com/qrjump/qrjump/internal/print/symbol"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/readtest"
+	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
 // TestSymbol_GS1FNC1 verifies that this program's reader reads symbols with FNC1 as GS1 symbols, and that other readers read the same text.
@@ -24,10 +25,10 @@ func TestSymbol_GS1FNC1(t *testing.T) {
 		{"a separator among capitals", "8010950600013435ABCDEF" + separator + "80111"},
 		{"a long text", "010950600013435298" + strings.Repeat("aB3", 30)},
 	} {
-		qr := must[symbol.Grid](t)(symbol.GS1QR(c.elements, 'M'))
+		qr := require.Value(symbol.GS1QR(c.elements, 'M'))(t)
 		got, err := qr.Read()
 		assert.True(t, got == "]Q3"+c.elements && err == nil, "%s: Read of the QR code = %q, %v", c.name, got, err)
-		dm := must[symbol.Grid](t)(symbol.GS1DataMatrix(c.elements, false))
+		dm := require.Value(symbol.GS1DataMatrix(c.elements, false))(t)
 		got, err = dm.Read()
 		assert.True(t, got == "]d2"+c.elements && err == nil, "%s: Read of the Data Matrix = %q, %v", c.name, got, err)
 		for _, reader := range []struct {
@@ -35,12 +36,12 @@ func TestSymbol_GS1FNC1(t *testing.T) {
 			grid symbol.Grid
 			read func(testing.TB, image.Image) string
 		}{{"zbarimg", qr, readtest.Zbarimg}, {"dmtxread", dm, readtest.DmtxreadGS1}} {
-			found := reader.read(t, drawPNG(t, must[symbol.Drawing](t)(newStyle(203).Draw(nil, reader.grid))))
+			found := reader.read(t, drawPNG(t, require.Value(newStyle(203).Draw(nil, reader.grid))(t)))
 			assert.Equal(t, strings.TrimPrefix(found, separator), c.elements, "%s: text of %s", c.name, reader.name)
 		}
 	}
 	assert.True(t, assert.ErrorOf(symbol.GS1QR(strings.Repeat("a", 3000), 'H')) != nil, "GS1QR of 3000 characters succeeded, want an error")
-	plain := must[symbol.Grid](t)(symbol.QR("0109506000134352", 'M'))
+	plain := require.Value(symbol.QR("0109506000134352", 'M'))(t)
 	got, _ := plain.Read()
 	assert.Equal(t, got, "0109506000134352", "text of a plain QR code")
 }

@@ -32,21 +32,11 @@ func drawPNG(t *testing.T, d symbol.Drawing) image.Image {
 	t.Helper()
 	var file bytes.Buffer
 	require.NoError(t, symbol.PNG(&file, d))
-	m, err := png.Decode(&file)
-	require.NoError(t, err)
-	return m
+	return require.Value(png.Decode(&file))(t)
 }
 
 func newStyle(dpi int) symbol.Style {
 	return symbol.Style{Module: 400, DPI: dpi, Ink: symbol.Black, Paper: symbol.White}
-}
-
-func must[T any](t *testing.T) func(T, error) T {
-	return func(v T, err error) T {
-		t.Helper()
-		require.NoError(t, err)
-		return v
-	}
 }
 
 func squareDataMatrix(text string) (symbol.Grid, error) { return symbol.DataMatrix(text, false) }
@@ -64,7 +54,7 @@ func TestSymbol_DrawingReadable(t *testing.T) {
 	} {
 		for _, dpi := range testscope.Select([]int{203, 300}, []int{203}) {
 			for i, text := range texts {
-				d := must[symbol.Drawing](t)(newStyle(dpi).Draw([]string{"A serial 1"}, must[symbol.Grid](t)(kind.grid(text))))
+				d := require.Value(newStyle(dpi).Draw([]string{"A serial 1"}, require.Value(kind.grid(text))(t)))(t)
 				sharp := drawPNG(t, d)
 				pictures := []image.Image{sharp, readtest.Blur(sharp, d.Module)}
 				if testscope.IsComplete() || i == 0 {
@@ -90,7 +80,7 @@ func TestSymbol_SVGMatchesPrinterDots(t *testing.T) {
 			for _, draw := range []func(string) (symbol.Grid, error){
 				func(text string) (symbol.Grid, error) { return symbol.QR(text, 'M') }, squareDataMatrix,
 			} {
-				d := must[symbol.Drawing](t)(newStyle(dpi).Draw(nil, must[symbol.Grid](t)(draw(text))))
+				d := require.Value(newStyle(dpi).Draw(nil, require.Value(draw(text))(t)))(t)
 				var file bytes.Buffer
 				require.NoError(t, symbol.SVG(&file, d))
 				want, got := drawPNG(t, d), readtest.RenderSVG(t, file.Bytes(), dpi)
@@ -139,19 +129,19 @@ func TestDataMatrix_SmallestEncodation(t *testing.T) {
 		{"CAFÉ", 14, "C40 or ASCII, and one character of base 256"},
 		{strings.Repeat("A1b", 300), 0, "several blocks"},
 	} {
-		grid := must[symbol.Grid](t)(squareDataMatrix(c.text))
+		grid := require.Value(squareDataMatrix(c.text))(t)
 		assert.True(t, (c.side <= 0 || grid.Width == c.side) && grid.Width == grid.Height,
 			"%s: %d×%d modules, want %d per side", c.name, grid.Width, grid.Height, c.side)
 		got, err := grid.Read()
 		assert.True(t, got == c.text && err == nil, "%s: Read() = %q, %v, want %q", c.name, got, err, c.text)
-		d := must[symbol.Drawing](t)(newStyle(203).Draw(nil, grid))
+		d := require.Value(newStyle(203).Draw(nil, grid))(t)
 		assert.Equal(t, readtest.Dmtxread(t, drawPNG(t, d)), c.text, "%s: dmtxread", c.name)
 	}
 	for text := range strings.FieldsSeq("0 A a 1A AB Ab aB !a 12 123 A12 ABC abc ABCD abcd ABCDE 9ABCabc é 1é ABCé abcé12 éA" +
 		" éABCDEFGHI") { // each length of the remainder
 		for n := range testscope.Select(40, 8) {
 			text := strings.Repeat(text, n+1)
-			got, err := must[symbol.Grid](t)(symbol.DataMatrix(text, false)).Read()
+			got, err := require.Value(symbol.DataMatrix(text, false))(t).Read()
 			assert.True(t, got == text && err == nil, "%q is read as %q: %v", text, got, err)
 		}
 	}
@@ -163,10 +153,10 @@ func TestDataMatrix_Rectangular(t *testing.T) {
 	t.Parallel()
 	for n, size := range map[int]image.Point{4: {18, 8}, 9: {32, 8}, 15: {26, 12}, 21: {36, 12}, 31: {36, 16}, 48: {48, 16}} {
 		text := strings.Repeat("a,1B;", 10)[:n] // ASCII characters, one per codeword
-		grid := must[symbol.Grid](t)(symbol.DataMatrix(text, true))
+		grid := require.Value(symbol.DataMatrix(text, true))(t)
 		assert.Equal(t, image.Pt(grid.Width, grid.Height), size, "size of %d characters", n)
 		for _, dpi := range []int{203, 300, 600} {
-			m := drawPNG(t, must[symbol.Drawing](t)(newStyle(dpi).Draw(nil, grid)))
+			m := drawPNG(t, require.Value(newStyle(dpi).Draw(nil, grid))(t))
 			assert.Equal(t, readtest.Dmtxread(t, m), text, "%v at %d by dmtxread", size, dpi)
 			assert.Equal(t, readtest.DataMatrix(t, m)[0], text, "%v at %d", size, dpi)
 		}
@@ -204,8 +194,7 @@ func TestFont_TrueTypeCollection(t *testing.T) {
 	fonts := map[string][]byte{"Go Mono in a collection": out}
 	for _, name := range files {
 		if slices.Contains([]string{"wqy-microhei.ttc", "wqy-zenhei.ttc", "uming.ttc"}, filepath.Base(name)) {
-			fonts[name], err = os.ReadFile(name)
-			require.NoError(t, err)
+			fonts[name] = require.Value(os.ReadFile(name))(t)
 		}
 	}
 	for name, file := range fonts {
@@ -222,8 +211,8 @@ func TestFont_TrueTypeCollection(t *testing.T) {
 		s.Font, s.Text = font, 3000
 		blank := newStyle(300)
 		blank.Text = 3000
-		d := must[symbol.Drawing](t)(s.Draw([]string{text}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
-		without := must[symbol.Drawing](t)(blank.Draw(nil, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
+		d := require.Value(s.Draw([]string{text}, require.Value(symbol.QR(code, 'M'))(t)))(t)
+		without := require.Value(blank.Draw(nil, require.Value(symbol.QR(code, 'M'))(t)))(t)
 		n := countDark(drawPNG(t, d)) - countDark(drawPNG(t, without))
 		assert.True(t, n >= 500, "%s: the line of text has %d dark dots, want at least 500", name, n)
 	}
@@ -246,7 +235,7 @@ func countDark(m image.Image) (n int) {
 }
 
 func TestSymbol_InvalidSizeSuggestsValid(t *testing.T) {
-	grid := must[symbol.Grid](t)(symbol.QR(code, 'Q'))
+	grid := require.Value(symbol.QR(code, 'Q'))(t)
 	for _, c := range []struct {
 		name   string
 		change func(*symbol.Style)
@@ -289,10 +278,10 @@ func TestSymbol_InvalidSizeSuggestsValid(t *testing.T) {
 
 func TestSymbol_ColorContrast(t *testing.T) {
 	for _, c := range [][2]string{{"black", "white"}, {"#1a3c6e", "white"}, {"#0b5d2a", "#fff3c0"}, {"000000", "#ffd28a"}} {
-		ink, paper := must[symbol.Colour](t)(symbol.ParseColour(c[0])), must[symbol.Colour](t)(symbol.ParseColour(c[1]))
+		ink, paper := require.Value(symbol.ParseColour(c[0]))(t), require.Value(symbol.ParseColour(c[1]))(t)
 		s := newStyle(300)
 		s.Ink, s.Paper = ink, paper
-		d := must[symbol.Drawing](t)(s.Draw(nil, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
+		d := require.Value(s.Draw(nil, require.Value(symbol.QR(code, 'M'))(t)))(t)
 		assert.Equal(t, readtest.QR(t, drawPNG(t, d))[0], code, "text of a QR code with colours %v", c)
 		err := symbol.ZPL(new(bytes.Buffer), d)
 		assert.True(t, (err == nil) == (ink == symbol.Black && paper == symbol.White), "%v as ZPL: %v", c, err)
@@ -300,7 +289,7 @@ func TestSymbol_ColorContrast(t *testing.T) {
 }
 
 func TestSymbolField_DrawnUnchanged(t *testing.T) {
-	grid := must[symbol.Grid](t)(symbol.DataMatrix("A1B2C3D4E", false))
+	grid := require.Value(symbol.DataMatrix("A1B2C3D4E", false))(t)
 	var row strings.Builder
 	for i := range symbol.FieldSide * symbol.FieldSide {
 		if grid.Dark(i%symbol.FieldSide-2, i/symbol.FieldSide-1) {
@@ -309,8 +298,8 @@ func TestSymbolField_DrawnUnchanged(t *testing.T) {
 			row.WriteByte('0')
 		}
 	}
-	found := must[symbol.Grid](t)(symbol.Field(row.String()))
-	d := must[symbol.Drawing](t)(newStyle(203).Draw(nil, found))
+	found := require.Value(symbol.Field(row.String()))(t)
+	d := require.Value(newStyle(203).Draw(nil, found))(t)
 	assert.Equal(t, readtest.DataMatrix(t, drawPNG(t, d))[0], "A1B2C3D4E", "text of the field")
 	for _, bad := range []string{"", row.String()[1:], strings.Repeat("0", 361), strings.Repeat("2", 361)} {
 		assert.True(t, assert.ErrorOf(symbol.Field(bad)) != nil, "Field(%.20q...) succeeded, want an error", bad)
@@ -335,7 +324,7 @@ func TestSymbol_RejectsUnencodableText(t *testing.T) {
 
 func TestSymbol_PDFTextLines(t *testing.T) {
 	readtest.RequirePrograms(t, "pdftotext")
-	d := must[symbol.Drawing](t)(newStyle(300).Draw([]string{"AB12CD34E", "Größe ½"}, must[symbol.Grid](t)(symbol.QR(code, 'M'))))
+	d := require.Value(newStyle(300).Draw([]string{"AB12CD34E", "Größe ½"}, require.Value(symbol.QR(code, 'M'))(t)))(t)
 	var file bytes.Buffer
 	require.NoError(t, symbol.PDF(&file, d))
 	cmd := exec.CommandContext(t.Context(), "pdftotext", "-", "-")

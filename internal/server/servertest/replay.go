@@ -61,8 +61,7 @@ func (o Transcripts) Replay(t *testing.T) (paths []string) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			ran++
-			content, err := os.ReadFile(file)
-			require.NoError(t, err)
+			content := require.Value(os.ReadFile(file))(t)
 			want := string(content)
 			p := &player{t: t, o: o, s: Start(t, o.options(t, want)), placeholders: map[string]string{}, counts: map[string]int{}}
 			p.vars = map[string]string{"URL": p.s.URL, "admin": AdminToken}
@@ -107,8 +106,7 @@ func (o Transcripts) options(t *testing.T, text string) (options Options) {
 		}
 	}
 	if name != "" {
-		seed, err := os.ReadFile("testdata/seeds/" + name + ".yaml")
-		require.NoError(t, err)
+		seed := require.Value(os.ReadFile("testdata/seeds/" + name + ".yaml"))(t)
 		options.Seed = string(seed)
 	}
 	return options

@@ -350,8 +350,7 @@ func (a Answer) RID(t testing.TB) string {
 // Send sends a request on a new connection and fails the test if there is no response.
 func (s *Server) Send(r *http.Request) Answer {
 	s.t.Helper()
-	a, err := s.TrySend(r)
-	require.NoError(s.t, err)
+	a := require.Value(s.TrySend(r))(s.t)
 	return a
 }
 
@@ -379,8 +378,7 @@ func (s *Server) Request(method, path, body string, header ...string) *http.Requ
 	if strings.HasPrefix(path, "/scan/") {
 		url = s.ScanURL
 	}
-	r, err := http.NewRequest(method, url+path, reader)
-	require.NoError(s.t, err)
+	r := require.Value(http.NewRequest(method, url+path, reader))(s.t)
 	for _, line := range header {
 		name, value, _ := strings.Cut(line, ": ")
 		r.Header.Set(name, value)

@@ -22,8 +22,7 @@ type Commands map[string]func(rest string) Answer
 // ReadStories reads a file of stories and returns the lines below each "## NAME", by name.
 func ReadStories(t testing.TB, file string) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile(file)
-	require.NoError(t, err)
+	text := require.Value(os.ReadFile(file))(t)
 	stories := map[string]string{}
 	for _, block := range strings.Split(string(text), "\n## ")[1:] {
 		name, lines, _ := strings.Cut(block, "\n")
@@ -60,8 +59,7 @@ func (s *Server) RunStory(text string, commands Commands) Answer {
 // RunStoryFile runs the story of a file and returns its variables. The replacements, pairs of old and new, are made in its text first.
 func (s *Server) RunStoryFile(file string, replacements ...string) map[string]string {
 	s.t.Helper()
-	text, err := os.ReadFile(file)
-	require.NoError(s.t, err)
+	text := require.Value(os.ReadFile(file))(s.t)
 	vars := map[string]string{}
 	s.runStory(strings.NewReplacer(replacements...).Replace(string(text)), vars, nil)
 	return vars
@@ -154,8 +152,7 @@ func (s *Server) runCommand(line string, last Answer, vars map[string]string, co
 		s.Exec(fmt.Sprintf(`INSERT INTO counters (appid, counter, day, value) VALUES ('%s', '%s', %d, %s)`, first, path,
 			Began.Add(8*time.Hour).Unix()/86400, n))
 	case "advance", "step":
-		d, err := time.ParseDuration(rest)
-		require.NoError(s.t, err)
+		d := require.Value(time.ParseDuration(rest))(s.t)
 		if command == "step" {
 			s.Clock.Step(d)
 		} else {
@@ -241,7 +238,6 @@ func (s *Server) allow(id string) {
 		return
 	}
 	settings.Behaviours[id] = "allow"
-	body, err := json.Marshal(settings)
-	require.NoError(s.t, err)
+	body := require.Value(json.Marshal(settings))(s.t)
 	s.Admin("PUT", "/settings", string(body))
 }

@@ -56,8 +56,7 @@ var testSource = source{"accounts": `{"appid":"wx1"}` + "\n" + `{"appid":"wx2"}`
 
 func packBytes(t *testing.T, c archive.Contents) []byte {
 	t.Helper()
-	p, err := archive.Pack(t.Context(), t.TempDir(), c)
-	require.NoError(t, err)
+	p := require.Value(archive.Pack(t.Context(), t.TempDir(), c))(t)
 	defer p.Close()
 	var b bytes.Buffer
 	n, err := p.WriteTo(&b)
@@ -85,8 +84,7 @@ func readTables(t *testing.T, a *archive.Archive) source {
 }
 
 func TestArchive_RoundTrip(t *testing.T) {
-	a, err := openBytes(packBytes(t, newContents(testSource)))
-	require.NoError(t, err)
+	a := require.Value(openBytes(packBytes(t, newContents(testSource))))(t)
 	diff := cmp.Diff(testSource, readTables(t, a))
 	assert.Equal(t, diff, "", "tables (-want +got)")
 	keys, err := a.Keys(passphrase)
@@ -128,30 +126,25 @@ func TestArchive_RejectsFlippedByte(t *testing.T) {
 }
 
 func TestArchive_DeterministicExceptRandom(t *testing.T) {
-	first, err := openBytes(packBytes(t, newContents(testSource)))
-	require.NoError(t, err)
+	first := require.Value(openBytes(packBytes(t, newContents(testSource))))(t)
 	later := newContents(testSource)
 	later.CreatedAt = later.CreatedAt.Add(time.Hour)
-	second, err := openBytes(packBytes(t, later))
-	require.NoError(t, err)
+	second := require.Value(openBytes(packBytes(t, later)))(t)
 	assert.Equal(t, cmp.Diff(first.Manifest.Tables(), second.Manifest.Tables()), "", "tables (-first +second)")
 }
 
 // TestArchive_RejectsForgedTables combines the sealed keys of an archive with other tables. Without the passphrase the checksums of the
 // tables can be computed, but not sealed.
 func TestArchive_RejectsForgedTables(t *testing.T) {
-	a, err := openBytes(packBytes(t, newContents(testSource)))
-	require.NoError(t, err)
-	b, err := openBytes(packBytes(t, newContents(source{"accounts": `{"appid":"mine"}` + "\n"})))
-	require.NoError(t, err)
+	a := require.Value(openBytes(packBytes(t, newContents(testSource))))(t)
+	b := require.Value(openBytes(packBytes(t, newContents(source{"accounts": `{"appid":"mine"}` + "\n"}))))(t)
 	archive.SwapKeys(a, b)
 	assert.ErrorIs(t, assert.ErrorOf(b.Keys(passphrase)), archive.ErrDamaged, "Keys of another archive")
 	a.Manifest.Accounts = []string{"wx1"}
 	assert.ErrorIs(t, assert.ErrorOf(a.Keys(passphrase)), archive.ErrDamaged, "Keys of an archive of everything, as one of accounts")
 	c := newContents(testSource)
 	c.Accounts = []string{"wx1"}
-	a, err = openBytes(packBytes(t, c))
-	require.NoError(t, err)
+	a = require.Value(openBytes(packBytes(t, c)))(t)
 	assert.NoErrorf(t, assert.ErrorOf(a.Keys(passphrase)), "Keys of an archive of accounts")
 	a.Manifest.Accounts = nil
 	assert.ErrorIs(t, assert.ErrorOf(a.Keys(passphrase)), archive.ErrDamaged, "Keys of an archive of accounts, as one of everything")
@@ -242,14 +235,12 @@ func TestArchive_TableSizes(t *testing.T) {
 		all[fmt.Sprintf("t%02d", i)] = lines(n)
 	}
 	b := packBytes(t, newContents(all))
-	a, err := openBytes(b)
-	require.NoError(t, err)
+	a := require.Value(openBytes(b))(t)
 	got := readTables(t, a)
 	for name, want := range all {
 		assert.True(t, got[name] == want, "table %s has %d bytes, want %d, or they differ", name, len(got[name]), len(want))
 	}
-	r, err := gzip.NewReader(bytes.NewReader(b))
-	require.NoError(t, err)
+	r := require.Value(gzip.NewReader(bytes.NewReader(b)))(t)
 	assert.NoError(t, assert.ErrorOf(io.Copy(io.Discard, r)))
 }
 

@@ -70,8 +70,7 @@ func start(t *testing.T, cleanup func(func()), host string, extra ...chromedp.Ex
 		require.True(t, os.Getenv("QRJUMP_REQUIRE_CHROMIUM") == "", "no Chromium: scripts/install-test-deps.sh installs it")
 		t.Skip("no Chromium: scripts/install-test-deps.sh installs it")
 	}
-	folder, err := os.MkdirTemp("", "qrjump-chromium-")
-	require.NoError(t, err)
+	folder := require.Value(os.MkdirTemp("", "qrjump-chromium-"))(t)
 	// Not t.TempDir, which fails the test if it cannot remove the folder: a subprocess of the browser may still write there for a moment.
 	cleanup(func() { _ = os.RemoveAll(folder) })
 	options := []chromedp.ExecAllocatorOption{chromedp.ExecPath(program), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
@@ -107,8 +106,7 @@ func start(t *testing.T, cleanup func(func()), host string, extra ...chromedp.Ex
 // Run runs an action in a browser and returns its result.
 func Run[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T {
 	t.Helper()
-	v, err := chromedp.Run(ctx, action)
-	require.NoError(t, err)
+	v := require.Value(chromedp.Run(ctx, action))(t)
 	return v
 }
 

@@ -181,8 +181,7 @@ func open(t testing.TB, address string) *sql.DB {
 	if strings.HasPrefix(address, "file:") {
 		driver = "sqlite"
 	}
-	db, err := sql.Open(driver, address)
-	require.NoError(t, err)
+	db := require.Value(sql.Open(driver, address))(t)
 	return db
 }
 

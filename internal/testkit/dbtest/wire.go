@@ -23,8 +23,7 @@ func NewWire(t testing.TB, address string, accept func(net.Conn) (net.Conn, erro
 	t.Helper()
 	u := parse(address)
 	target := u.Host
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	l := require.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	u.Host = l.Addr().String()
 	w := &Wire{URL: u.String()}
 	var running sync.WaitGroup

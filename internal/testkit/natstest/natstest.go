@@ -51,8 +51,7 @@ func Start(t testing.TB, o Options) Server {
 	if o.Dir == "" {
 		o.Dir = t.TempDir()
 	}
-	s, err := Run(o)
-	require.NoError(t, err)
+	s := require.Value(Run(o))(t)
 	t.Cleanup(s.Stop)
 	return s
 }

@@ -105,8 +105,7 @@ func read(t testing.TB, pictures []image.Image, first gozxing.Reader, second fun
 // file writes a picture to a PNG file and returns its name.
 func file(t testing.TB, m image.Image) string {
 	t.Helper()
-	f, err := os.CreateTemp(t.TempDir(), "*.png")
-	require.NoError(t, err)
+	f := require.Value(os.CreateTemp(t.TempDir(), "*.png"))(t)
 	defer f.Close()
 	require.NoError(t, png.Encode(f, m))
 	return f.Name()
@@ -125,16 +124,11 @@ func firstText(t testing.TB, program string, args ...string) string {
 // zone.
 func CountDamagedQR(t testing.TB, modules [][]bool) int {
 	t.Helper()
-	parser, err := decoder.NewBitMatrixParser(matrix(t, modules))
-	require.NoError(t, err)
-	format, err := parser.ReadFormatInformation()
-	require.NoError(t, err)
-	version, err := parser.ReadVersion()
-	require.NoError(t, err)
-	codewords, err := parser.ReadCodewords()
-	require.NoError(t, err)
-	blocks, err := decoder.DataBlock_GetDataBlocks(codewords, version, format.GetErrorCorrectionLevel())
-	require.NoError(t, err)
+	parser := require.Value(decoder.NewBitMatrixParser(matrix(t, modules)))(t)
+	format := require.Value(parser.ReadFormatInformation())(t)
+	version := require.Value(parser.ReadVersion())(t)
+	codewords := require.Value(parser.ReadCodewords())(t)
+	blocks := require.Value(decoder.DataBlock_GetDataBlocks(codewords, version, format.GetErrorCorrectionLevel()))(t)
 	damaged := 0
 	for _, b := range blocks {
 		if !isIntact(b.GetCodewords(), len(b.GetCodewords())-b.GetNumDataCodewords(), 0x1d, 1) {
@@ -147,10 +141,8 @@ func CountDamagedQR(t testing.TB, modules [][]bool) int {
 // CountDamagedDataMatrix is CountDamagedQR for a Data Matrix.
 func CountDamagedDataMatrix(t testing.TB, modules [][]bool) int {
 	t.Helper()
-	side, err := gozxing.NewDimension(len(modules[0]), len(modules))
-	require.NoError(t, err)
-	size, err := encoder.SymbolInfo_Lookup(1, encoder.SymbolShapeHint_FORCE_NONE, side, side, true)
-	require.NoError(t, err)
+	side := require.Value(gozxing.NewDimension(len(modules[0]), len(modules)))(t)
+	size := require.Value(encoder.SymbolInfo_Lookup(1, encoder.SymbolShapeHint_FORCE_NONE, side, side, true))(t)
 	// The position of each bit of each codeword follows from the placement of the codewords' numbers, one bit of the number at a time.
 	width, height := size.GetSymbolDataWidth(), size.GetSymbolDataHeight()
 	codewords := make([]byte, size.GetCodewordCount())
@@ -194,8 +186,7 @@ func CountDamagedDataMatrix(t testing.TB, modules [][]bool) int {
 
 func matrix(t testing.TB, modules [][]bool) *gozxing.BitMatrix {
 	t.Helper()
-	bits, err := gozxing.ParseBoolMapToBitMatrix(modules)
-	require.NoError(t, err)
+	bits := require.Value(gozxing.ParseBoolMapToBitMatrix(modules))(t)
 	return bits
 }
 
@@ -340,8 +331,7 @@ func convert(t testing.TB, file []byte, program string, args ...string) image.Im
 	if err := cmd.Run(); err != nil || errs.Len() > 0 {
 		t.Fatalf("%s: %v: %s", program, err, &errs)
 	}
-	m, err := png.Decode(&out)
-	require.NoError(t, err)
+	m := require.Value(png.Decode(&out))(t)
 	return m
 }
 
@@ -359,10 +349,8 @@ func SeparatePlates(t testing.TB, file []byte, dpi int) map[string]image.Image {
 	names, _ := filepath.Glob(filepath.Join(dir, "page(*).tif")) // a pattern that is well formed
 	plates := map[string]image.Image{}
 	for _, name := range names {
-		f, err := os.Open(name)
-		require.NoError(t, err)
-		m, err := tiff.Decode(f)
-		require.NoError(t, err)
+		f := require.Value(os.Open(name))(t)
+		m := require.Value(tiff.Decode(f))(t)
 		require.NoError(t, f.Close())
 		if slices.Min(m.(*image.Gray).Pix) < 255 {
 			plates[strings.TrimSuffix(strings.TrimPrefix(filepath.Base(name), "page("), ").tif")] = m
@@ -373,10 +361,8 @@ func SeparatePlates(t testing.TB, file []byte, dpi int) map[string]image.Image {
 
 func decode(t testing.TB, name string) image.Image {
 	t.Helper()
-	f, err := os.Open(name)
-	require.NoError(t, err)
+	f := require.Value(os.Open(name))(t)
 	defer f.Close()
-	m, err := png.Decode(f)
-	require.NoError(t, err)
+	m := require.Value(png.Decode(f))(t)
 	return m
 }

@@ -64,6 +64,17 @@ func Contains(t T, text, part, format string, args ...any) {
 	}
 }
 
+// Value returns a function that returns the value of a call, or ends the test if the call returned an error:
+//
+//	text := require.Value(os.ReadFile(name))(t)
+func Value[V any](v V, err error) func(T) V {
+	return func(t T) V {
+		t.Helper()
+		NoError(t, err)
+		return v
+	}
+}
+
 // All returns the values of a sequence. It ends the test at the first error.
 func All[V any](t T, seq iter.Seq2[V, error]) (list []V) {
 	t.Helper()

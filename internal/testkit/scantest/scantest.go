@@ -286,8 +286,7 @@ func AddOwners(t testing.TB, s *store.Store) {
 // OpenStore opens a store and closes it when the test ends.
 func OpenStore(t *testing.T, target store.Target) *store.Store {
 	t.Helper()
-	s, err := store.Open(t.Context(), target)
-	require.NoError(t, err)
+	s := require.Value(store.Open(t.Context(), target))(t)
 	t.Cleanup(func() { assert.NoErrorf(t, s.Close(), "closing the store") })
 	return s
 }

@@ -12,8 +12,7 @@ import (
 // Rows returns the rows of a file, as Parse does.
 func Rows(t require.T, name string, cells int) [][]string {
 	t.Helper()
-	text, err := os.ReadFile(name)
-	require.NoError(t, err)
+	text := require.Value(os.ReadFile(name))(t)
 	return Parse(t, string(text), cells)
 }
 

@@ -51,8 +51,7 @@ func TestSketch_OrderIndependent(t *testing.T) {
 		}
 		var merged Users
 		for _, i := range r.Perm(len(parts)) {
-			part, err := Decode(parts[i].Encode())
-			require.NoError(t, err)
+			part := require.Value(Decode(parts[i].Encode()))(t)
 			merged.Merge(part)
 		}
 		require.True(t, merged.Encode() == all.Encode() && merged.Count() == all.Count(),

@@ -85,8 +85,7 @@ func TestRecount_SinglePass(t *testing.T) {
 // and that the parts that it compares stay small.
 func TestRecount_MemoryBounded(t *testing.T) {
 	const limit, combinationBytes = 2000, 10
-	s, err := store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)})
-	require.NoError(t, err)
+	s := require.Value(store.Open(t.Context(), store.Target{Dir: storetest.Folder(t)}))(t)
 	defer s.Close()
 	events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 7)), Now: began, Users: 300}
 	for _, scans := range []int{1000, 10_000} {
@@ -224,12 +223,10 @@ func TestRecount_KilledLeavesNoState(t *testing.T) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 6)), Now: began, Users: 100}
 		for round := range 3 {
 			func() {
-				s, err := store.Open(t.Context(), store.Target{URL: url, Dir: dir})
-				require.NoError(t, err)
+				s := require.Value(store.Open(t.Context(), store.Target{URL: url, Dir: dir}))(t)
 				defer s.Close()
-				j, err := scanlog.OpenJournal(filepath.Join(dir, "scans"),
-					scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1}), SegmentSize: 20_000})
-				require.NoError(t, err)
+				j := require.Value(scanlog.OpenJournal(filepath.Join(dir, "scans"),
+					scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1}), SegmentSize: 20_000}))(t)
 				defer j.Close()
 				require.NoError(t, j.Append(t.Context(), events.Take(700)))
 				c := scantest.NewAggregator(s, j)
@@ -250,8 +247,7 @@ func TestRecount_KilledLeavesNoState(t *testing.T) {
 			}
 			p.Wait()
 			assert.Equal(t, p.Log(), "", "error output in round %d", round)
-			files, err := os.ReadDir(filepath.Join(dir, "scratch"))
-			require.NoError(t, err)
+			files := require.Value(os.ReadDir(filepath.Join(dir, "scratch")))(t)
 			for _, file := range files { // created, but not unlinked yet when the process was killed
 				info, err := file.Info()
 				assert.True(t, err == nil && info.Size() <= 0, "round %d: the recount leaves %v, %v, want an empty file", round, info, err)
