@@ -250,8 +250,7 @@ func (l fixture) verify(t *testing.T, s *servertest.Server) {
 	for n, i := range codeIndexes {
 		_, text, body := lookupCode(t, s, l.batch, i)
 		assert.Equal(t, cmp.Diff(l.codes[n], body), "", "code %d", i)
-		got := normalizedDecision(t, l.scan(t, s, text))
-		assert.Equal(t, got, l.decisions[n], "decision for code %d", i)
+		assert.Equal(t, normalizedDecision(t, l.scan(t, s, text)), l.decisions[n], "decision for code %d", i)
 	}
 	for n, text := range scannedTexts {
 		assert.Equal(t, normalizedDecision(t, l.scan(t, s, text)), l.decisions[len(codeIndexes)+n], "decision for %s", text)
@@ -264,8 +263,7 @@ func (l fixture) verify(t *testing.T, s *servertest.Server) {
 	assert.True(t, a.Code(t) == 0 && strings.Contains(a.Body, code), "tickettocode = %s, want code %s", a.Body, code)
 	trade := "/sns/jscode2session?grant_type=authorization_code&appid=shop&secret=the-secret-of-shop&js_code=" + l.jsCode
 	assert.Contains(t, s.Do("GET", trade, "").Body, l.openid, "the login")
-	id := applyForCodes(t, s, l.token, "order-1", 20_000)
-	assert.Equal(t, id, l.batch, "the batch of the same application")
+	assert.Equal(t, applyForCodes(t, s, l.token, "order-1", 20_000), l.batch, "the batch of the same application")
 	s.Do("POST", "/admin/v1/batches/"+fmt.Sprint(l.batch)+"/states", `{"action":"redeem","ranges":[{"from":11,"to":11}]}`,
 		"Authorization: Bearer "+servertest.AdminToken, "Content-Type: application/json").WantStatus(t, 409, "redeemed twice")
 	assert.Contains(t, s.Admin("GET", "/settings", "").Body, `"publish_quota":77`, "settings")

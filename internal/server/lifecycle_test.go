@@ -168,8 +168,7 @@ func TestLifecycle_StopTimeoutPerComponent(t *testing.T) {
 		p := component{name: "a", stop: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
 		require.NoError(t, r.start(ctx, []component{p}))
 		cancel()
-		err := r.stop()
-		assert.ErrorIs(t, err, context.DeadlineExceeded, "stop()")
+		assert.ErrorIs(t, r.stop(), context.DeadlineExceeded, "stop()")
 	})
 }
 

@@ -103,7 +103,6 @@ func TestTracing_CollectorUnreachable(t *testing.T) {
 	s.Stop()
 	assert.Equal(t, strings.Count(s.Log(), "spans cannot be exported"), 1, "lines about the export")
 	for _, endpoint := range []string{"", "127.0.0.1:4318", "ftp://collector", "http://"} {
-		_, err := otlp.New(endpoint, "test")
-		assert.Equal(t, err, otlp.ErrEndpoint, "New(%q)", endpoint)
+		assert.Equal(t, assert.ErrorOf(otlp.New(endpoint, "test")), otlp.ErrEndpoint, "New(%q)", endpoint)
 	}
 }

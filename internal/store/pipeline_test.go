@@ -261,8 +261,7 @@ func TestBearer_CountsCall(t *testing.T) {
 		if i > 0 { // the first call prepares the statements
 			check(t, "round trips", trips, 1)
 		}
-		key := rate.Key("wxa")
-		assert.Equal(t, key, "wxa /p", "Key(wxa)")
+		assert.Equal(t, rate.Key("wxa"), "wxa /p", "Key(wxa)")
 	}
 }
 

@@ -81,8 +81,7 @@ func TestStatistics_YearReadsMonthlyRollUps(t *testing.T) {
 			t.Errorf("a query of 310 of %d rows of a month reads %+v", 31*yearRules, part())
 		}
 		months, monthCost := query()
-		diff := cmp.Diff(days, months)
-		assert.Equal(t, diff, "", "answers by days and by months (-days +months)")
+		assert.Equal(t, cmp.Diff(days, months), "", "answers by days and by months (-days +months)")
 		// 14 days, 11 months, 17 days.
 		if want := int64(yearRules * (14 + 11 + 17)); s.Engine() == "postgres" &&
 			(monthCost.rows > want+20 || dayCost.rows < yearRules*365) {

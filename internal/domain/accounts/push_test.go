@@ -39,8 +39,7 @@ func openEnvelope(t *testing.T, appid string, query url.Values, body []byte) (st
 		AppID   string   `xml:"AppId"`
 		Encrypt string
 	}
-	err := xml.Unmarshal(body, &outer)
-	require.NoErrorf(t, err, "%s", body)
+	require.NoErrorf(t, xml.Unmarshal(body, &outer), "%s", body)
 	assertEqual(t, "AppId", outer.AppID, appid)
 	assertEqual(t, "encrypt_type", query.Get("encrypt_type"), "aes")
 	for name, list := range map[string][]string{

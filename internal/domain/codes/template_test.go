@@ -27,11 +27,6 @@ var filledTemplates = []string{
 	"https://id.brand.example/01/09506000134352/21/{number:0000042000}?98={secret}",
 }
 
-func mustParseTemplate(t testing.TB, text string) Template {
-	t.Helper()
-	return require.Value(ParseTemplate(text))(t)
-}
-
 func templateKeys(t testing.TB) Keys {
 	code, text := testKeys(t)
 	return Keys{Code: code, Text: map[byte]*TextKey{FirstVersion: text, '$': text}, Current: FirstVersion}
@@ -74,7 +69,8 @@ func TestTemplateText_Golden(t *testing.T) {
 	for _, template := range filledTemplates {
 		for _, c := range []uint64{0, 1, 155_520_000_000, Space - 1} {
 			for _, version := range []byte{FirstVersion, '$'} {
-				fmt.Fprintf(&got, "%q %d %c %q\n", template, c, version, mustParseTemplate(t, template).render(keys, version, c, c%1000))
+				fmt.Fprintf(&got, "%q %d %c %q\n", template, c, version,
+					require.Value(ParseTemplate(template))(t).render(keys, version, c, c%1000))
 			}
 		}
 	}
@@ -84,7 +80,7 @@ func TestTemplateText_Golden(t *testing.T) {
 func TestTemplateText_RoundTrip(t *testing.T) {
 	keys := templateKeys(t)
 	for _, template := range filledTemplates {
-		parsed := mustParseTemplate(t, template)
+		parsed := require.Value(ParseTemplate(template))(t)
 		shape := parsed.shape(FirstVersion)
 		for _, c := range sampleCounters(500) {
 			text := parsed.render(keys, FirstVersion, c, c%1000)
@@ -102,7 +98,7 @@ func TestTemplateText_RoundTrip(t *testing.T) {
 // TestTemplateDigits_ForgedRejected verifies that made-up digits are rejected: one in 10^N / 36^9 numbers of N digits has a counter.
 func TestTemplateDigits_ForgedRejected(t *testing.T) {
 	keys := templateKeys(t)
-	shape := mustParseTemplate(t, "{digits:36}").shape(FirstVersion)
+	shape := require.Value(ParseTemplate("{digits:36}"))(t).shape(FirstVersion)
 	number := new(big.Int)
 	for i := range 100_000 {
 		number.Exp(big.NewInt(int64(i)+3), big.NewInt(22), nil)
@@ -133,7 +129,7 @@ func TestTemplateText_ValidGS1(t *testing.T) {
 	keys := templateKeys(t)
 	for _, template := range filledTemplates[:2] {
 		for _, c := range sampleCounters(100) {
-			text := mustParseTemplate(t, template).render(keys, FirstVersion, c, c%1000)
+			text := require.Value(ParseTemplate(template))(t).render(keys, FirstVersion, c, c%1000)
 			data, err := gs1.Parse(text)
 			require.NoErrorf(t, err, "%s", text)
 			code := keys.Code.Code(c)
@@ -167,7 +163,7 @@ func FuzzReadTextByTemplate(f *testing.F) {
 	keys := templateKeys(f)
 	var templates []Template
 	for _, template := range filledTemplates {
-		templates = append(templates, mustParseTemplate(f, template))
+		templates = append(templates, require.Value(ParseTemplate(template))(f))
 		f.Add(templates[len(templates)-1].render(keys, FirstVersion, 7, 7))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -216,7 +212,7 @@ func TestTemplate_CustomSerialNumbers(t *testing.T) {
 		filled, err := p.FillTemplate(TemplateOrder{Text: text, Count: 1})
 		assert.True(t, err == nil && filled == text, "FillTemplate(%q) for one code = %q, %v", text, filled, err)
 	}
-	text := mustParseTemplate(t, "{number:089999}{secret}").render(templateKeys(t), FirstVersion, 7, 10_000)
+	text := require.Value(ParseTemplate("{number:089999}{secret}"))(t).render(templateKeys(t), FirstVersion, 7, 10_000)
 	assert.True(t, strings.HasPrefix(text, "099999"), "text of index 10000 = %q, want the number 099999", text)
 }
 
@@ -226,7 +222,7 @@ func FuzzReading(f *testing.F) {
 	var templates []Template
 	var index templateIndex
 	for i, template := range filledTemplates {
-		parsed := mustParseTemplate(f, template)
+		parsed := require.Value(ParseTemplate(template))(f)
 		templates = append(templates, parsed)
 		index = index.add(Batch{Template: template, Version: FirstVersion, Imported: i%2 == 0})
 		text := parsed.render(keys, FirstVersion, 7, 7)

@@ -38,7 +38,7 @@ type certificate struct {
 
 func newAuthority(t *testing.T) authority {
 	t.Helper()
-	key := newKey(t)
+	key := require.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(1),
 		Subject:               pkix.Name{CommonName: "test authority"},
@@ -57,7 +57,7 @@ func newAuthority(t *testing.T) authority {
 
 func (a authority) issue(t *testing.T, c certificate) tls.Certificate {
 	t.Helper()
-	key := newKey(t)
+	key := require.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(2),
 		DNSNames:     c.names,
@@ -68,11 +68,6 @@ func (a authority) issue(t *testing.T, c certificate) tls.Certificate {
 	}
 	der := require.Value(x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key))(t)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	return require.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 }
 
 func TestTLS_HandshakeAndRequests(t *testing.T) {

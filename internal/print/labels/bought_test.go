@@ -37,7 +37,7 @@ func TestLabelSheet_NoCumulativeRounding(t *testing.T) {
 		for _, dpi := range testscope.Select([]int{300, 600}, []int{300}) {
 			d := newDesign(labels.Matrix, dpi)
 			d.Lines = nil
-			s := newSheet(t, c.p, d)
+			s := require.Value(c.p.OnSheets(d))(t)
 			if s.Columns != c.columns || s.Rows != c.rows {
 				t.Errorf("%+v: %d by %d labels, want %d by %d", c.p, s.Columns, s.Rows, c.columns, c.rows)
 				continue
@@ -84,7 +84,7 @@ func findInk(page image.Image, mm func(float64) float64, x, y, distance float64)
 func TestLabelSheet_KnownSheetsFitPaper(t *testing.T) {
 	t.Parallel()
 	for _, name := range labels.SheetNames() {
-		s := newSheet(t, labels.Printing{Sheet: strings.ToUpper(name)}, newDesign(labels.QR, 300))
+		s := require.Value(labels.Printing{Sheet: strings.ToUpper(name)}.OnSheets(newDesign(labels.QR, 300)))(t)
 		assert.NoErrorf(t, s.Check(), "%s", name)
 		n := strings.TrimPrefix(name, "a4-")
 		assert.True(t, n == name || fmt.Sprint(s.PerPage()) == n, "%s has %d labels", name, s.PerPage())
@@ -137,7 +137,7 @@ func TestLabelSheet_StartAtLabel(t *testing.T) {
 	readtest.RequirePrograms(t, "pdftoppm")
 	d := newDesign(labels.Matrix, 203)
 	d.Lines = nil
-	s := newSheet(t, labels.Printing{Page: "100x60mm", Columns: 3, Rows: 2, Margin: "0", StartAt: 5}, d)
+	s := require.Value(labels.Printing{Page: "100x60mm", Columns: 3, Rows: 2, Margin: "0", StartAt: 5}.OnSheets(d))(t)
 	row := newRows(t, 1)[0]
 	for _, c := range []struct {
 		first, rows int

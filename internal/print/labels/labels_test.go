@@ -83,12 +83,6 @@ func newDesign(kind labels.Kind, dpi int) labels.Design {
 		Style: symbol.Style{Module: 400, DPI: dpi, Ink: symbol.Black, Paper: symbol.White}}
 }
 
-// newSheet returns the sheet of a printing.
-func newSheet(t testing.TB, p labels.Printing, d labels.Design) labels.Sheet {
-	t.Helper()
-	return require.Value(p.OnSheets(d))(t)
-}
-
 func newLogo() image.Image {
 	m := image.NewRGBA(image.Rect(0, 0, 30, 20))
 	draw.Draw(m, m.Bounds(), image.NewUniform(color.RGBA{R: 200, A: 255}), image.Point{}, draw.Src)
@@ -105,8 +99,8 @@ func TestLabels_SheetSymbolsReadable(t *testing.T) {
 		for _, kind := range testscope.Select([]labels.Kind{labels.QR, labels.DataMatrix, labels.Matrix, labels.QRAndMatrix},
 			[]labels.Kind{labels.DataMatrix, labels.QRAndMatrix}) {
 			t.Run(fmt.Sprintf("%s at %d", kind, dpi), func(t *testing.T) {
-				s := newSheet(t, labels.Printing{Page: "210x148mm", Columns: 3, Rows: 2, Gap: "2mm", CropMarks: true,
-					Footer: "batch {batch}: {from} to {to}, page {page}"}, newDesign(kind, dpi))
+				s := require.Value(labels.Printing{Page: "210x148mm", Columns: 3, Rows: 2, Gap: "2mm", CropMarks: true,
+					Footer: "batch {batch}: {from} to {to}, page {page}"}.OnSheets(newDesign(kind, dpi)))(t)
 				s.Logo, s.LogoAt = newLogo(), 5000
 				var file bytes.Buffer
 				written := 0
@@ -173,13 +167,13 @@ func checkLabel(t *testing.T, kind labels.Kind, r labels.Row, pictures ...image.
 }
 
 func TestLabels_TooLargeSuggestsModuleSize(t *testing.T) {
-	s := newSheet(t, labels.Printing{Columns: 8, Rows: 20}, newDesign(labels.QR, 600))
+	s := require.Value(labels.Printing{Columns: 8, Rows: 20}.OnSheets(newDesign(labels.QR, 600)))(t)
 	err := s.Write(io.Discard, batch, rowSeq(newRows(t, 1)), 1, func(int) {})
 	size, ok := errors.AsType[*symbol.SizeError](err)
 	require.True(t, ok && size.Can != 0, "Write of too large symbols: %v, want a SizeError with a module size", err)
 	s.Design.Style.Module = size.Can
 	assert.NoErrorf(t, s.Write(io.Discard, batch, rowSeq(newRows(t, 1)), 1, func(int) {}), "suggested module size %v", size.Can)
-	s = newSheet(t, labels.Printing{Columns: 100, Rows: 100}, newDesign(labels.QR, 600))
+	s = require.Value(labels.Printing{Columns: 100, Rows: 100}.OnSheets(newDesign(labels.QR, 600)))(t)
 	err = s.Write(io.Discard, batch, rowSeq(newRows(t, 1)), 1, func(int) {})
 	assert.True(t, err != nil && strings.Contains(err.Error(), "fewer columns"), "a cell of two millimetres: %v", err)
 }

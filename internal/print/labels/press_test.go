@@ -43,7 +43,7 @@ func TestSheet_PDFX4(t *testing.T) {
 		p := labels.Printing{Colour: colour, Page: "120x70mm", Columns: 3, Rows: 1, Footer: "{page}", CropMarks: true,
 			Lines: []string{"{serial}"}}
 		d := require.Value(p.OrUsual().Design())(t)
-		s := newSheet(t, p.OrUsual(), d)
+		s := require.Value(p.OrUsual().OnSheets(d))(t)
 		s.Logo, s.LogoAt = newLogo(), 5000
 		var file, second bytes.Buffer
 		require.NoError(t, s.Write(&file, batch, rowSeq([]labels.Row{r}), 1, func(int) {}))
@@ -60,8 +60,7 @@ func TestSheet_PDFX4(t *testing.T) {
 			_, text, _ := strings.Cut(info, box+":")
 			for _, mm := range []float64{10, 10, 110, 60} { // the labels, in margins of 10 mm
 				var v float64
-				_, err := fmt.Sscan(text, &v)
-				require.NoError(t, err)
+				require.NoError(t, assert.ErrorOf(fmt.Sscan(text, &v)))
 				assert.True(t, math.Abs(v-mm*72/25.4) < 72.0/300, "%s: %s has %v, want %v mm", colour, box, v, mm)
 				text = strings.TrimLeft(text, " ")
 				text = text[strings.Index(text, " "):]
