@@ -78,8 +78,8 @@ func freePort(t *testing.T) string {
 }
 
 // missingPrograms returns the programs that a block requires ("needs=a,b") and that are not installed.
-func missingPrograms(how string) (missing []string) {
-	list, ok := strings.CutPrefix(how, "needs=")
+func missingPrograms(mode string) (missing []string) {
+	list, ok := strings.CutPrefix(mode, "needs=")
 	if !ok {
 		return nil
 	}
@@ -108,15 +108,15 @@ func TestGuidePages_CommandBlocksRun(t *testing.T) {
 		}
 		run := false
 		for _, b := range codeBlocks(string(text)) {
-			kind, how, _ := strings.Cut(b.info, " ")
-			reason, skip := strings.CutPrefix(how, "not-run=")
+			kind, mode, _ := strings.Cut(b.info, " ")
+			reason, skip := strings.CutPrefix(mode, "not-run=")
 			switch {
 			case kind == "sh" && skip && reason != "":
 				skipped++
-			case kind == "sh" && (how == "production" || how == "dev"):
-			case kind == "sh" && (how == "" || how == "serve" || strings.HasPrefix(how, "needs=")):
+			case kind == "sh" && (mode == "production" || mode == "dev"):
+			case kind == "sh" && (mode == "" || mode == "serve" || strings.HasPrefix(mode, "needs=")):
 				run = true
-				if missing := missingPrograms(how); missing != nil {
+				if missing := missingPrograms(mode); missing != nil {
 					t.Logf("%s:%d: not run: %q not installed", name, b.line, missing)
 				}
 			case kind == "sh" || kind == "bash" || kind == "console" || kind == "":
@@ -259,13 +259,13 @@ func productionPage(t *testing.T, text string) string {
 	var page strings.Builder
 	page.WriteString("```sh\ncat > shop.yaml" + accounts + "```\n")
 	for _, b := range codeBlocks(text) {
-		kind, how, _ := strings.Cut(b.info, " ")
+		kind, mode, _ := strings.Cut(b.info, " ")
 		switch {
-		case kind != "sh" || how == "dev" || how == "serve" && strings.Contains(b.script, "--dev"):
+		case kind != "sh" || mode == "dev" || mode == "serve" && strings.Contains(b.script, "--dev"):
 			continue
-		case how == "production" && strings.HasPrefix(b.script, "qrjump serve "):
+		case mode == "production" && strings.HasPrefix(b.script, "qrjump serve "):
 			b.info = "sh serve"
-		case how == "production":
+		case mode == "production":
 			b.info = "sh"
 		}
 		page.WriteString("```" + b.info + "\n" + b.script + "```\n")
@@ -286,8 +286,8 @@ func runPage(t *testing.T, text string) string {
 	var script bytes.Buffer
 	script.WriteString("set -eu -o pipefail\nstarted=\ntrap 'kill $started 2>/dev/null || :; wait' EXIT\n")
 	for _, b := range codeBlocks(text) {
-		kind, how, _ := strings.Cut(b.info, " ")
-		if kind != "sh" || how == "production" || strings.HasPrefix(how, "not-run=") || missingPrograms(how) != nil {
+		kind, mode, _ := strings.Cut(b.info, " ")
+		if kind != "sh" || mode == "production" || strings.HasPrefix(mode, "not-run=") || missingPrograms(mode) != nil {
 			continue
 		}
 		// A recorder calls the page's own server instead of the platform.
@@ -297,7 +297,7 @@ func runPage(t *testing.T, text string) string {
 			commands = strings.Replace(commands, "qrjump label labels-",
 				"sed -i.all s/all/0-79/ labels-500000001.yaml\nqrjump label labels-", 1)
 		}
-		if how != "serve" {
+		if mode != "serve" {
 			script.WriteString(commands + "echo\n")
 			continue
 		}

@@ -54,8 +54,7 @@ func TestCases_Life(t *testing.T) {
 		}
 
 		// The client updates a case with If-Match, and removes its alarms at last.
-		operator, err := client.New(w.URL, client.Options{AdminToken: servertest.AdminToken})
-		require.NoError(t, err)
+		operator := require.Value(client.New(w.URL, client.Options{AdminToken: servertest.AdminToken}))(t)
 		current, err := operator.Alarms.CreateCase(t.Context(), client.NewCase{CasePut: client.CasePut{Title: "c", Alarms: []int64{2}}})
 		require.NoError(t, err)
 		for _, c := range []struct {
@@ -78,8 +77,7 @@ func TestCases_Life(t *testing.T) {
 				Alarms: []int64{3}})
 			assert.True(t, id == 0 || client.PreconditionFailed(err) != nil, "UpdateCase, alarm 2 in case %d: %v, want PreconditionFailed",
 				id, err)
-			current, err = operator.Alarms.GetCase(t.Context(), current.ID)
-			require.NoError(t, err)
+			current = require.Value(operator.Alarms.GetCase(t.Context(), current.ID))(t)
 			list, err := operator.Alarms.ListCases(t.Context(), client.CaseQuery{Limit: 1})
 			assert.True(t, err == nil && list[0].Revision == current.Revision, "the revisions of case %d: %+v, %v, want %s",
 				current.ID, list, err, current.Revision)

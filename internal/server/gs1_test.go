@@ -34,8 +34,7 @@ var gtins string
 func TestGS1Resolver_PrimaryKeys(t *testing.T) {
 	t.Parallel()
 	s := servertest.Start(t, servertest.Options{Seed: gtins})
-	recorded, err := os.ReadFile("../infra/gs1/testdata/values.jsonl")
-	require.NoError(t, err)
+	recorded := require.Value(os.ReadFile("../infra/gs1/testdata/values.jsonl"))(t)
 	shapes := map[string]string{} // a path by its AIs
 	for line := range strings.Lines(string(recorded)) {
 		var value struct{ URI string }

@@ -17,10 +17,8 @@ import (
 // connectStream connects to the NATS server of a scan stream.
 func connectStream(t *testing.T, events string) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
-	conn, err := nats.Connect(strings.Split(events, "?")[0])
-	require.NoError(t, err)
-	js, err := jetstream.New(conn)
-	require.NoError(t, err)
+	conn := require.Value(nats.Connect(strings.Split(events, "?")[0]))(t)
+	js := require.Value(jetstream.New(conn))(t)
 	return conn, js
 }
 

@@ -59,7 +59,8 @@ func adminCtx(t *testing.T) context.Context {
 
 func beginImport(t *testing.T, p *codes.Service, isv string, count int64) codes.Batch {
 	t.Helper()
-	return require.Value(p.BeginImport(adminCtx(t), codes.NewImport{Account: "svc", ISV: isv, Count: count, Prefix: codes.DefaultPrefix}))(t)
+	n := codes.NewImport{Account: "svc", ISV: isv, Count: count, Prefix: codes.DefaultPrefix}
+	return require.Value(p.BeginImport(adminCtx(t), n))(t)
 }
 
 // TestImportCodes_SameFileOnTwoNodes imports a file on two nodes concurrently: all calls succeed and each code is stored once. A third

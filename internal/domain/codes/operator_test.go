@@ -354,8 +354,7 @@ func TestActivate_OverlapIgnoresRetarget(t *testing.T) {
 	require.True(t, succeeded >= 20 && repeated >= 20, "%d activations, %d of them repeated, want at least 20 of each", succeeded, repeated)
 	reloaded := p.reloadMemory()
 	for i, want := range activated {
-		asOf, err := p.StateAsOf(t.Context(), b, int64(i), p.now())
-		require.NoError(t, err)
+		asOf := require.Value(p.StateAsOf(t.Context(), b, int64(i), p.now()))(t)
 		for source, s := range map[string]codes.State{"memory": p.Memory.State(b.ID, int64(i), p.now()),
 			"reloaded memory": reloaded.State(b.ID, int64(i), p.now()), "StateAsOf": asOf} {
 			got := none

@@ -98,8 +98,7 @@ func TestCodeScan_PublicTexts(t *testing.T) {
 	p.Prefix = "HTTPS://Q.EXAMPLE/"
 	template, err := p.FillTemplate(codes.TemplateOrder{Text: "https://q.example/s/{serial}{digits:6}", Weak: true, Count: 10_000})
 	require.NoError(t, err)
-	b, err := p.Apply(t.Context(), p.owner, codes.Application{ISV: "public", Count: 10_000, Template: template})
-	require.NoError(t, err)
+	b := require.Value(p.Apply(t.Context(), p.owner, codes.Application{ISV: "public", Count: 10_000, Template: template}))(t)
 	p.activate(b, 0, 99)
 	for index, want := range map[int64]codes.Reason{7: codes.SerialOnly, 100: codes.NotActive} {
 		current, _ := p.Scan(p.Text(b, index), "u", p.account)
@@ -230,8 +229,7 @@ func FuzzScanCode(f *testing.F) {
 			return
 		}
 		// The text of the code found is another spelling of the scanned text.
-		got, err := codes.ParseText(text, prefixes)
-		require.NoError(t, err)
+		got := require.Value(codes.ParseText(text, prefixes))(t)
 		want, err := codes.ParseText(p.Text(s.Batch, s.Index), prefixes)
 		require.True(t, err == nil && got.Symbols == want.Symbols && got.Version == want.Version,
 			"Scan(%q) found %s: %v", text, p.Text(s.Batch, s.Index), err)

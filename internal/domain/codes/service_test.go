@@ -80,18 +80,14 @@ func newFixture(t testing.TB) *fixture {
 // issueTicket scans a code as user and returns the ticket.
 func (p *fixture) issueTicket(f codes.Found, user string) string {
 	p.t.Helper()
-	r, err := p.writer.Enqueue(p.t.Context(), codes.CodeScan{Found: f, Scan: "s", At: p.now(), UserHash: "h",
-		Namespace: "default", User: user})
-	require.NoError(p.t, err)
-	ticket, err := r.Wait(p.t.Context())
-	require.NoError(p.t, err)
-	return ticket
+	r := require.Value(p.writer.Enqueue(p.t.Context(), codes.CodeScan{Found: f, Scan: "s", At: p.now(), UserHash: "h",
+		Namespace: "default", User: user}))(p.t)
+	return require.Value(r.Wait(p.t.Context()))(p.t)
 }
 
 func (p *fixture) open() {
 	p.t.Helper()
-	s, err := store.Open(context.Background(), store.Target{Dir: p.dir})
-	require.NoError(p.t, err)
+	s := require.Value(store.Open(context.Background(), store.Target{Dir: p.dir}))(p.t)
 	key, keyErr := sealer.NewKey(secret(9))
 	code, codeErr := codes.NewCodeKey(secret(1))
 	text, textErr := codes.NewTextKey(secret(2))
@@ -128,9 +124,7 @@ func (p *fixture) reloadMemory() *codes.Memory {
 
 func (p *fixture) apply(isv string, count int64) codes.Batch {
 	p.t.Helper()
-	b, err := p.Apply(p.t.Context(), p.owner, codes.Application{ISV: isv, Count: count})
-	require.NoError(p.t, err)
-	return b
+	return require.Value(p.Apply(p.t.Context(), p.owner, codes.Application{ISV: isv, Count: count}))(p.t)
 }
 
 func (p *fixture) activate(b codes.Batch, from, to int64) {
@@ -289,8 +283,7 @@ func TestPress_DurableAfterReopen(t *testing.T) {
 	p, b := newBatch(t, 201)
 	f := p.lookup(b, 7)
 	ticket := p.issueTicket(f, "u-1")
-	login, err := p.Login(t.Context(), "shop", "default", "u-1")
-	require.NoError(t, err)
+	login := require.Value(p.Login(t.Context(), "shop", "default", "u-1"))(t)
 	p.close()
 	p.open()
 	assert.NoError(t, p.CheckKeys(t.Context()))
@@ -304,8 +297,7 @@ func TestPress_DurableAfterReopen(t *testing.T) {
 		openid.OpenID, err)
 	assert.Equal(t, p.apply("y", 10_000).Start, 10_000, "start of the next block")
 	// A server with other keys must not start.
-	other, err := codes.NewCodeKey(secret(4))
-	require.NoError(t, err)
+	other := require.Value(codes.NewCodeKey(secret(4)))(t)
 	keys := p.Keys
 	p.Keys.Code = other
 	err = p.CheckKeys(t.Context())
@@ -320,8 +312,7 @@ func TestPress_DurableAfterReopen(t *testing.T) {
 func TestJSCodeTrade_ConcurrentOnce(t *testing.T) {
 	t.Parallel()
 	p := newFixture(t)
-	code, err := p.Login(t.Context(), "shop", "default", "u-1")
-	require.NoError(t, err)
+	code := require.Value(p.Login(t.Context(), "shop", "default", "u-1"))(t)
 	succeeded := 0
 	for _, err := range dbtest.Race(32, func(int) error { _, err := p.ExchangeLoginCode(t.Context(), "shop", code); return err }) {
 		if err == nil {

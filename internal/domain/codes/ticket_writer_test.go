@@ -39,9 +39,7 @@ func (p *fixture) blockStore() *blockingStore {
 
 func (p *fixture) lookup(b codes.Batch, index int64) codes.Found {
 	p.t.Helper()
-	f, err := p.Lookup(p.t.Context(), codes.CodeName{ID: b.ID, Index: index, HasIndex: true})
-	require.NoError(p.t, err)
-	return f
+	return require.Value(p.Lookup(p.t.Context(), codes.CodeName{ID: b.ID, Index: index, HasIndex: true}))(p.t)
 }
 
 func TestDesk_FirstScanKept(t *testing.T) {
@@ -54,8 +52,7 @@ func TestDesk_FirstScanKept(t *testing.T) {
 		{Scan: "second", UserHash: "bb"},
 		{Scan: "third"}} {
 		scan.Found, scan.At = p.lookup(b, 3), p.now()
-		r, err := p.writer.Enqueue(t.Context(), scan)
-		require.NoError(t, err)
+		r := require.Value(p.writer.Enqueue(t.Context(), scan))(t)
 		ticket, err := r.Wait(t.Context())
 		require.True(t, err == nil && (ticket == "") == (n > 0), "scan %d: ticket %q, %v, want a ticket for the first scan only", n, ticket,
 			err)
@@ -82,9 +79,8 @@ func TestDesk_BatchesTransactions(t *testing.T) {
 	p, b := newBatch(t, 1000)
 	s := p.blockStore()
 	enqueue := func(n int) *codes.Pending {
-		r, err := p.writer.Enqueue(t.Context(), codes.CodeScan{Found: p.lookup(b, int64(n%100)), Scan: fmt.Sprint(n), At: p.now(),
-			User: fmt.Sprint(n), Namespace: "default"})
-		require.NoError(t, err)
+		r := require.Value(p.writer.Enqueue(t.Context(), codes.CodeScan{Found: p.lookup(b, int64(n%100)), Scan: fmt.Sprint(n), At: p.now(),
+			User: fmt.Sprint(n), Namespace: "default"}))(t)
 		return r
 	}
 	all := []*codes.Pending{enqueue(0)}
@@ -103,8 +99,7 @@ func TestDesk_BatchesTransactions(t *testing.T) {
 	}()
 	tickets := map[string]bool{}
 	for _, r := range all {
-		ticket, err := r.Wait(t.Context())
-		require.NoError(t, err)
+		ticket := require.Value(r.Wait(t.Context()))(t)
 		tickets[ticket] = true
 	}
 	if n := s.writes.Load(); n != 3 || len(tickets) != 301 { // 1, 256 and 44 scans
@@ -124,9 +119,8 @@ func TestDesk_FailedTransactionNoTicket(t *testing.T) {
 	s := p.blockStore()
 	fault := errors.New("no database")
 	for _, result := range []error{fault, nil} {
-		r, err := p.writer.Enqueue(t.Context(), codes.CodeScan{Found: p.lookup(b, 0), Scan: "s", At: p.now(), User: "u",
-			Namespace: "default"})
-		require.NoError(t, err)
+		r := require.Value(p.writer.Enqueue(t.Context(), codes.CodeScan{Found: p.lookup(b, 0), Scan: "s", At: p.now(), User: "u",
+			Namespace: "default"}))(t)
 		<-s.started
 		s.result <- result
 		ticket, err := r.Wait(t.Context())

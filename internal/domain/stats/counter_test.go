@@ -123,8 +123,7 @@ func allTime(metric stats.Metric) stats.Question {
 // totalScans returns the number of scans that the aggregator has counted.
 func totalScans(t *testing.T, c *stats.Aggregator) int64 {
 	t.Helper()
-	a, err := c.Execute(t.Context(), allTime(stats.Scans))
-	require.NoError(t, err)
+	a := require.Value(c.Execute(t.Context(), allTime(stats.Scans)))(t)
 	return a.Scans
 }
 
@@ -137,8 +136,7 @@ func checkCounts(t *testing.T, c *stats.Aggregator, n *naive) {
 			q := allTime(stats.Scans)
 			q.Interval, q.Group = by, d
 			for {
-				a, err := c.Execute(t.Context(), q)
-				require.NoError(t, err)
+				a := require.Value(c.Execute(t.Context(), q))(t)
 				require.Equal(t, a.Scans, n.scans, "total scans by %s and %s", by, d)
 				for _, row := range a.Rows {
 					counts[fmt.Sprintf("%s %d %s %s", by, row.Bucket, d, row.Value)] = row.Count
@@ -151,8 +149,7 @@ func checkCounts(t *testing.T, c *stats.Aggregator, n *naive) {
 		}
 		q := allTime(stats.Users)
 		q.Interval, q.Group = stats.ByDay, d
-		a, err := c.Execute(t.Context(), q)
-		require.NoError(t, err)
+		a := require.Value(c.Execute(t.Context(), q))(t)
 		for _, row := range a.Rows {
 			users[fmt.Sprintf("day %d %s %s", row.Bucket, d, row.Value)] = row.Users
 		}
@@ -164,8 +161,7 @@ func checkCounts(t *testing.T, c *stats.Aggregator, n *naive) {
 	}
 	require.Equal(t, cmp.Diff(wantUsers, users), "", "users (-want +got)")
 	for name, scans := range n.codes {
-		code, err := c.Alarms.Code(t.Context(), name)
-		require.NoError(t, err)
+		code := require.Value(c.Alarms.Code(t.Context(), name))(t)
 		require.True(t, code.Scans == scans && code.Users.Count() == int64(len(n.perCode[name])),
 			"code %v: %d scans by %d users, want %d by %d", name, code.Scans, code.Users.Count(), scans, len(n.perCode[name]))
 	}
@@ -205,8 +201,7 @@ func TestCounter_EqualsNaiveCount(t *testing.T) {
 // checkRecount verifies that the stored counts equal a recount of the scan log.
 func checkRecount(t *testing.T, c *stats.Aggregator) {
 	t.Helper()
-	r, err := verify.Recounter{Counter: c}.Run(t.Context())
-	require.NoError(t, err)
+	r := require.Value(verify.Recounter{Counter: c}.Run(t.Context()))(t)
 	require.True(t, r.Differences <= 0 && r.Compared >= 100, "%d of %d counts differ, want none of at least 100: %+v",
 		r.Differences, r.Compared, r.Shown)
 }
@@ -403,9 +398,8 @@ func TestCounter_SamePositionOtherLedger(t *testing.T) {
 func TestCounter_KillAfterLeavingStream(t *testing.T) {
 	scantest.WithStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 5000}
-		journal, err := scanlog.OpenJournal(filepath.Join(t.TempDir(), "scans"),
-			scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
-		require.NoError(t, err)
+		journal := require.Value(scanlog.OpenJournal(filepath.Join(t.TempDir(), "scans"),
+			scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})}))(t)
 		defer journal.Close()
 		stream := &scantest.Memory{Name: "stream"}
 		c, sum := scantest.NewAggregator(s, stream), newNaive()
@@ -428,9 +422,8 @@ func TestCounter_KillAfterLeavingStream(t *testing.T) {
 func TestLedgerReader_ContinuesAcrossLedgers(t *testing.T) {
 	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		events := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}
-		journal, err := scanlog.OpenJournal(filepath.Join(t.TempDir(), "scans"),
-			scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
-		require.NoError(t, err)
+		journal := require.Value(scanlog.OpenJournal(filepath.Join(t.TempDir(), "scans"),
+			scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})}))(t)
 		defer journal.Close()
 		stream := &scantest.Memory{Name: "stream"}
 		require.NoError(t, s.Webhooks().Update(t.Context(), func(tx webhooks.Tx) error {

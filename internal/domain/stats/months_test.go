@@ -196,8 +196,7 @@ func (l *longTraffic) checkQueries(t *testing.T, c *stats.Aggregator, n int, sta
 		require.True(t, diff == "", "Execute(%+v) from %v to %v (-want +got):\n%s\n%+v", q, a.From, a.To, diff, state)
 		if page := q; q.Interval == stats.AllTime && q.Metric != stats.Users {
 			page.Offset, page.Limit = 1, 2
-			part, err := c.Execute(t.Context(), page)
-			require.NoError(t, err)
+			part := require.Value(c.Execute(t.Context(), page))(t)
 			require.Equal(t, cmp.Diff(a.Rows[min(1, len(a.Rows)):min(3, len(a.Rows))], part.Rows), "", "rows 1 and 2 of %+v", q)
 		}
 		// The range is extended to the finest stored interval, and no further.
@@ -299,9 +298,7 @@ func TestMonths_RollUpEqualsDays(t *testing.T) {
 			log, events := &scantest.Memory{}, newLongTraffic(r)
 			c := events.rollUpRandomly(t, s, log)
 			for more := true; more; {
-				var err error
-				more, err = c.PruneRollups(t.Context(), events.Now.AddDate(0, 0, -20), events.Now.AddDate(0, 0, -40))
-				require.NoError(t, err)
+				more = require.Value(c.PruneRollups(t.Context(), events.Now.AddDate(0, 0, -20), events.Now.AddDate(0, 0, -40)))(t)
 			}
 			events.record(t, log, 200, 1)
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
@@ -347,10 +344,8 @@ func TestMonths_LateScansDuringRollUp(t *testing.T) {
 		}
 		require.NoError(t, c.CatchUp(t.Context()))
 		for more := true; more; parts++ {
-			_, err := roll(0)
-			require.ErrorIs(t, err, errKilled, "Roll() in a killed process")
-			more, err = roll(-1)
-			require.NoError(t, err)
+			require.ErrorIs(t, assert.ErrorOf(roll(0)), errKilled, "Roll() in a killed process")
+			more = require.Value(roll(-1))(t)
 			events.Now = began.AddDate(0, 0, parts%20)
 			events.record(t, log, 3, 4)
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
@@ -372,14 +367,10 @@ func TestMonths_LateScansDuringRollUp(t *testing.T) {
 func rollUpAll(t *testing.T, c *stats.Aggregator, now, hours, days time.Time) {
 	t.Helper()
 	for more := true; more; {
-		var err error
-		more, err = c.Roll(t.Context(), now)
-		require.NoError(t, err)
+		more = require.Value(c.Roll(t.Context(), now))(t)
 	}
 	for more := true; more; {
-		var err error
-		more, err = c.PruneRollups(t.Context(), hours, days)
-		require.NoError(t, err)
+		more = require.Value(c.PruneRollups(t.Context(), hours, days))(t)
 	}
 }
 

@@ -31,9 +31,8 @@ func TestOwnerStats_DuringRollUpAndRetention(t *testing.T) {
 			require.NoError(t, log.Append(t.Context(), list))
 			sum.add(list...)
 			require.NoError(t, c.CatchUpAndSave(t.Context()))
-			for more, err := true, error(nil); more; {
-				more, err = c.Roll(t.Context(), events.Now)
-				require.NoError(t, err)
+			for more := true; more; {
+				more = require.Value(c.Roll(t.Context(), events.Now))(t)
 			}
 			events.Now = events.Now.Add(9 * 24 * time.Hour)
 		}
@@ -71,9 +70,8 @@ func TestOwnerStats_DuringRollUpAndRetention(t *testing.T) {
 							want[month+value(e)]++
 						}
 						got := map[string]int64{}
-						a, err := c.Execute(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0),
-							Interval: by, Group: group, Filter: filter, Owners: owners, Metric: stats.Scans, Limit: stats.MaxAnswers})
-						require.NoError(t, err)
+						a := require.Value(c.Execute(t.Context(), stats.Question{From: began.AddDate(0, -1, 0), To: began.AddDate(1, 0, 0),
+							Interval: by, Group: group, Filter: filter, Owners: owners, Metric: stats.Scans, Limit: stats.MaxAnswers}))(t)
 						for _, row := range a.Rows {
 							month := ""
 							if by == stats.ByMonth {

@@ -31,19 +31,16 @@ import (
 // once and in order, and the counts must equal a recount, also for a new counter.
 func TestStreamCounter_Dedup(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
-	o, err := stream.Parse(server.URL())
-	require.NoError(t, err)
+	o := require.Value(stream.Parse(server.URL()))(t)
 	o.Marks = t.TempDir()
 	o.Patience = time.Hour
-	l, err := stream.Open(o)
-	require.NoError(t, err)
+	l := require.Value(stream.Open(o))(t)
 	defer l.Close()
 	journal, err := scanlog.OpenJournal(filepath.Join(o.Marks, "scans"), scanlog.JournalOptions{Random: rand.NewChaCha8([32]byte{1})})
 	require.NoError(t, err)
 	defer journal.Close()
 	shipper := &scanlog.Shipper{Journal: journal, To: l, Node: "n", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
-	client, err := nats.Connect(server.ClientURL())
-	require.NoError(t, err)
+	client := require.Value(nats.Connect(server.ClientURL()))(t)
 	defer client.Close()
 	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
 	c := scantest.NewAggregator(s, l)
@@ -175,11 +172,9 @@ func TestStreamCounter_RecreatedDuringShipping(t *testing.T) {
 	server := natstest.Start(t, natstest.Options{})
 	s := scantest.OpenStore(t, store.Target{Dir: storetest.Folder(t)})
 	open := func(marks string) *stream.Log {
-		o, err := stream.Parse(server.URL())
-		require.NoError(t, err)
+		o := require.Value(stream.Parse(server.URL()))(t)
 		o.Marks, o.Patience, o.CountedSet = marks, time.Hour, s.Origin
-		l, err := stream.Open(o)
-		require.NoError(t, err)
+		l := require.Value(stream.Open(o))(t)
 		t.Cleanup(func() { l.Close() })
 		return l
 	}
@@ -189,11 +184,9 @@ func TestStreamCounter_RecreatedDuringShipping(t *testing.T) {
 	defer journal.Close()
 	to, reader := &lossyStream{Log: open(marks)}, open(t.TempDir())
 	shipper := &scanlog.Shipper{Journal: journal, To: to, Node: "n", Now: time.Now, Log: slog.New(slog.DiscardHandler)}
-	client, err := nats.Connect(server.ClientURL())
-	require.NoError(t, err)
+	client := require.Value(nats.Connect(server.ClientURL()))(t)
 	defer client.Close()
-	js, err := jetstream.New(client)
-	require.NoError(t, err)
+	js := require.Value(jetstream.New(client))(t)
 	events, c := &scantest.Traffic{Random: rand.New(rand.NewPCG(6, 7)), Now: began, Users: 20}, scantest.NewAggregator(s, reader)
 	checkCounted := func(want int64) {
 		t.Helper()

@@ -149,9 +149,9 @@ func newUser(t *testing.T, s *servertest.Server, name string, role adminroute.Ro
 func newLoginLink(t *testing.T, s *servertest.Server, body string) string {
 	t.Helper()
 	link := servertest.Decode[struct{ URL string }](t, s.Admin("POST", "/login-links", body))
-	_, once, _ := strings.Cut(link.URL, "once=")
-	s.RegisterSecret(once)
-	return once
+	_, token, _ := strings.Cut(link.URL, "once=")
+	s.RegisterSecret(token)
+	return token
 }
 
 // createPerson creates a person that signs in with password. It stores a hash of the lowest argon2id cost, because the hash of a password
@@ -368,14 +368,14 @@ func TestSignIn_TokenLinkAndSecondFactor(t *testing.T) {
 	assert.True(t, p.Status == http.StatusOK && !strings.Contains(p.Body, "<b>Tea") && strings.Contains(p.Body, "&lt;b&gt;Tea"),
 		"accounts: status %d, want the escaped name: %s", p.Status, p.Body)
 	createPerson(s, "alice", adminroute.Viewer)
-	once := newLoginLink(t, s, `{"name":"alice"}`)
+	token := newLoginLink(t, s, `{"name":"alice"}`)
 	v = newVisitor(t, s)
 	for range 2 { // GET does not use up the link: link scanners of mail programs open it
-		p := v.get("/console/login?once=" + once)
-		require.True(t, p.Status == http.StatusOK && strings.Contains(p.Body, once), "GET of the link: status %d: %s", p.Status, p.Body)
+		p := v.get("/console/login?once=" + token)
+		require.True(t, p.Status == http.StatusOK && strings.Contains(p.Body, token), "GET of the link: status %d: %s", p.Status, p.Body)
 	}
-	assert.Equal(t, v.post("/console/login", url.Values{"once": {once}}).Status, http.StatusSeeOther, "first use of the link")
-	assert.Equal(t, newVisitor(t, s).post("/console/login", url.Values{"once": {once}}).Status, http.StatusForbidden, "second use")
+	assert.Equal(t, v.post("/console/login", url.Values{"once": {token}}).Status, http.StatusSeeOther, "first use of the link")
+	assert.Equal(t, newVisitor(t, s).post("/console/login", url.Values{"once": {token}}).Status, http.StatusForbidden, "second use")
 	var factor struct {
 		Recovery []string `json:"recovery_codes"`
 	}
@@ -544,9 +544,9 @@ func TestSignInLink_RevokedWithSessions(t *testing.T) {
 		"another password": func() { s.Admin("PATCH", "/people/alice", `{"password":"eleven grey cranes by the lake"}`) },
 		"deleted":          func() { s.Admin("DELETE", "/people/alice", ""); createPerson(s, "alice", adminroute.Viewer) },
 	} {
-		once := newLoginLink(t, s, `{"name":"alice"}`)
+		token := newLoginLink(t, s, `{"name":"alice"}`)
 		revoke()
-		assert.Equal(t, newVisitor(t, s).post("/console/login", url.Values{"once": {once}}).Status, http.StatusForbidden, "%s", name)
+		assert.Equal(t, newVisitor(t, s).post("/console/login", url.Values{"once": {token}}).Status, http.StatusForbidden, "%s", name)
 	}
 }
 
@@ -560,13 +560,13 @@ func TestSignIn_ClockAhead(t *testing.T) {
 	alice, bob := newUser(t, s, "alice", "viewer"), newVisitor(t, s)
 	s.Clock.Step(year)
 	bob.signIn("bob", password, "")
-	once := newLoginLink(t, s, `{"name":"alice"}`)
+	token := newLoginLink(t, s, `{"name":"alice"}`)
 	chart := servertest.Decode[struct{ URL string }](t, s.Admin("POST", "/statistics/shared", `{"question":"by=day","days":7}`))
 	s.Clock.Step(-year)
 	assert.Equal(t, alice.get("/console/rules").Status, http.StatusOK, "page with a session from before the jump")
 	assert.Equal(t, bob.get("/console/rules").Status, http.StatusSeeOther, "page with a session that the wrong clock dated")
 	v := newVisitor(t, s)
-	assert.Equal(t, v.post("/console/login", url.Values{"once": {once}}).Status, http.StatusForbidden, "login link of the wrong clock")
+	assert.Equal(t, v.post("/console/login", url.Values{"once": {token}}).Status, http.StatusForbidden, "login link of the wrong clock")
 	_, path, _ := strings.Cut(chart.URL, "/console/")
 	assert.Equal(t, v.get("/console/"+path).Status, http.StatusNotFound, "chart that was shared by the wrong clock")
 }

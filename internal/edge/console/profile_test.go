@@ -111,8 +111,8 @@ func TestSelfService_ChangeSignIn(t *testing.T) {
 	p.wantStatus(t, http.StatusSeeOther, "removal of the factor with a code")
 	// A person without a password needs a recent sign-in as proof. The admin token belongs to no person.
 	s.Admin("POST", "/people", `{"name":"bob","role":"viewer"}`)
-	once := newLoginLink(t, s, `{"name":"bob"}`)
-	v.post("/console/login", url.Values{"once": {once}})
+	token := newLoginLink(t, s, `{"name":"bob"}`)
+	v.post("/console/login", url.Values{"once": {token}})
 	form := url.Values{"did": {"password"}, "new-password": {better}}
 	s.Clock.Step(10 * time.Minute)
 	assert.Equal(t, change(v, form).Status, http.StatusForbidden, "change ten minutes after the sign-in")

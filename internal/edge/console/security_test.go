@@ -202,7 +202,7 @@ func TestGET_NoSideEffects(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: true, Seed: shop, Data: folder})
 	v := newVisitor(t, s)
 	v.signIn("", servertest.AdminToken, "")
-	once := newLoginLink(t, s, `{}`)
+	token := newLoginLink(t, s, `{}`)
 	fill := strings.NewReplacer("{$}", "", "{appid}", "shop", "{rid}", "00000000-00000000-00000000", "{batch}", "1", "{id}", "1",
 		"{user}", "u", "{mini_program}", "shop", "{component}", "c", "{application_id}", "1", "{code_index}", "0", "{scan_id}", "x",
 		"{scan}", "x", "{package}", "1", "{file}", "rules.ndjson", "{table}", "numbers.csv",
@@ -215,7 +215,7 @@ func TestGET_NoSideEffects(t *testing.T) {
 	for _, pattern := range console.Routes() {
 		if path, ok := strings.CutPrefix(pattern, "GET "); ok && !strings.HasSuffix(path, "/live") {
 			get(fill.Replace(path))
-			get(fill.Replace(path) + "?once=" + once + "&code=a&state=b&did=delete&name=shop&id=1&sure=1&lang=zh")
+			get(fill.Replace(path) + "?once=" + token + "&code=a&state=b&did=delete&name=shop&id=1&sure=1&lang=zh")
 		}
 	}
 	for _, p := range readPageRoles(t) {
@@ -232,7 +232,7 @@ func TestGET_NoSideEffects(t *testing.T) {
 	after := dumpTables(t, filepath.Join(folder, "qrjump.db"))
 	assert.True(t, after == before && requests >= 60,
 		"after %d GETs, want at least 60, the database =\n%s\nwant\n%s", requests, after, before)
-	p := newVisitor(t, s).post("/console/login", url.Values{"once": {once}})
+	p := newVisitor(t, s).post("/console/login", url.Values{"once": {token}})
 	assert.Equal(t, p.Status, http.StatusSeeOther, "use of the sign-in link after the GETs")
 }
 
@@ -376,10 +376,10 @@ func TestSessions_BoundedPerPerson(t *testing.T) {
 		last.signIn("alice", password, "")
 	}
 	assert.Equal(t, first.get("/console/sessions").Status, http.StatusSeeOther, "oldest of %d sessions", iam.MaxSessions+1)
-	once := newLoginLink(t, s, `{"name":"alice"}`)
+	token := newLoginLink(t, s, `{"name":"alice"}`)
 	s.Admin("DELETE", "/people/alice/sessions", "")
 	assert.Equal(t, last.get("/console/sessions").Status, http.StatusSeeOther, "session revoked by an admin")
-	assert.Equal(t, last.post("/console/login", url.Values{"once": {once}}).Status, http.StatusForbidden,
+	assert.Equal(t, last.post("/console/login", url.Values{"once": {token}}).Status, http.StatusForbidden,
 		"sign-in link from before the revocation")
 }
 

@@ -104,16 +104,14 @@ func newEchoListener() *Listener {
 
 // startListener listens on a loopback port and returns a function that connects a client.
 func startListener(t *testing.T, l *Listener) (dial func() *net.TCPConn) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	inner := require.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	if l.Try == nil {
 		l.Try = l.Begin
 	}
 	l.Listen(inner)
 	t.Cleanup(func() { l.Close() })
 	return func() *net.TCPConn {
-		conn, err := net.Dial("tcp", inner.Addr().String())
-		require.NoError(t, err)
+		conn := require.Value(net.Dial("tcp", inner.Addr().String()))(t)
 		t.Cleanup(func() { conn.Close() })
 		return conn.(*net.TCPConn)
 	}
@@ -137,10 +135,8 @@ func plainRequest(text string) string {
 
 func readResponse(t *testing.T, in *bufio.Reader) (*http.Response, string) {
 	t.Helper()
-	resp, err := http.ReadResponse(in, nil)
-	require.NoError(t, err)
-	body, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
+	resp := require.Value(http.ReadResponse(in, nil))(t)
+	body := require.Value(io.ReadAll(resp.Body))(t)
 	return resp, string(body)
 }
 
@@ -357,8 +353,7 @@ func TestLane_PartialRequestHandedOver(t *testing.T) {
 		client := dial()
 		io.WriteString(client, half)
 		client.CloseWrite()
-		other, err := listener.Accept()
-		require.NoError(t, err)
+		other := require.Value(listener.Accept())(t)
 		got, err := io.ReadAll(other)
 		assert.True(t, err == nil && string(got) == half, "handed over %q, %v, want %q", got, err, half)
 		other.Close()
@@ -405,11 +400,9 @@ func TestFastPath_HandsOverNonPlainRequests(t *testing.T) {
 func TestTLS_HandshakeAndRequests(t *testing.T) {
 	t.Parallel()
 	listener := newEchoListener()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
+	key := require.Value(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
+	certificate := require.Value(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))(t)
 	listener.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}},
 		NextProtos: []string{"h2", "http/1.1"}}
 	dial := startListener(t, listener)
@@ -430,8 +423,7 @@ func TestTLS_HandshakeAndRequests(t *testing.T) {
 		return client, client.Handshake()
 	}}
 	defer http2.CloseIdleConnections()
-	resp, err := (&http.Client{Transport: http2}).Post("https://localhost/say", "text/plain", strings.NewReader("abc"))
-	require.NoError(t, err)
+	resp := require.Value((&http.Client{Transport: http2}).Post("https://localhost/say", "text/plain", strings.NewReader("abc")))(t)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	assert.True(t, err == nil && string(body) == "HTTP/2.0 POST of 3 bytes: abc", "response over HTTP/2 = %q, %v", body, err)

@@ -245,8 +245,7 @@ func TestCassetteKeep_Dedup(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for _, name := range []string{"answers.ndjson", "differences.ndjson"} {
-		text, err := os.ReadFile(filepath.Join("../../../docs/contract/seen", name))
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile(filepath.Join("../../../docs/contract/seen", name)))(t)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
 	}
 	const line = `{"occurred_at":"2026-01-15T02:00:00Z","method":"POST","path":"%s","query":{"access_token":"{token:1:130}"},"request":{"get_type":0},` +
@@ -262,8 +261,7 @@ func TestCassetteKeep_Dedup(t *testing.T) {
 		assert.True(t, err == nil && added == want, "round %d: %d added, %v; want %d", round, added, err, want)
 	}
 	last := func(name string, n int) (list []string) {
-		text, err := os.ReadFile(filepath.Join(dir, name))
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile(filepath.Join(dir, name)))(t)
 		all := strings.Split(strings.TrimSpace(string(text)), "\n")
 		return all[len(all)-n:]
 	}
@@ -336,8 +334,7 @@ func TestCassetteReplay_UnexpectedCall(t *testing.T) {
 	const text = `{"occurred_at":"2026-01-15T02:00:00Z","method":"POST","path":"/cgi-bin/a","request":{"count":1},"status":200,"response":{"errcode":0}}` + "\n" +
 		`{"occurred_at":"2026-01-15T02:00:00Z","method":"GET","path":"/cgi-bin/token","query":{"appid":"{appid:1:18}"},"error":"the upstream cannot be reached"}` + "\n"
 	ask := func(base, method, path, body string) string {
-		req, err := http.NewRequest(method, base+path, bytes.NewReader([]byte(body)))
-		require.NoError(t, err)
+		req := require.Value(http.NewRequest(method, base+path, bytes.NewReader([]byte(body))))(t)
 		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
 		if err != nil {
 			return "no answer"

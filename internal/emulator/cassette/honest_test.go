@@ -190,8 +190,7 @@ func TestCassetteRecord_StreamsResponse(t *testing.T) {
 	}))
 	t.Cleanup(upstream.Close)
 	proxy, out := record(t, upstream.URL, time.Now)
-	resp, err := http.Get(proxy + "/cgi-bin/token")
-	require.NoError(t, err)
+	resp := require.Value(http.Get(proxy + "/cgi-bin/token"))(t)
 	defer resp.Body.Close()
 	for _, want := range []string{"first ", "second ", "third"} {
 		got := make([]byte, len(want))

@@ -29,14 +29,12 @@ var update = flag.Bool("update", false, "rewrite words.txt")
 // TestCassetteMask_VocabularyFromContract verifies that exactly the words of the contract, which are public, stay unmasked in texts.
 func TestCassetteMask_VocabularyFromContract(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("../../../docs/contract/*.md")
-	require.NoError(t, err)
+	files := require.Value(filepath.Glob("../../../docs/contract/*.md"))(t)
 	more, err := filepath.Glob("../../../docs/contract/seen/*")
 	require.True(t, err == nil && len(files) != 0 && len(more) != 0, "files of the contract = %v %v, %v, want some", files, more, err)
 	words := map[string]bool{}
 	for _, name := range append(files, more...) {
-		text, err := os.ReadFile(name)
-		require.NoError(t, err)
+		text := require.Value(os.ReadFile(name))(t)
 		for _, run := range regexp.MustCompile(`[A-Za-z0-9_-]+`).FindAllString(string(text), -1) {
 			if strings.ContainsAny(run, "0123456789") {
 				continue
@@ -234,14 +232,12 @@ func TestCassetteMask_NoSecrets(t *testing.T) {
 				method = "X" + c.text(letters, 12)
 				secrets = append(secrets, method[1:])
 			}
-			req, err := http.NewRequest(method, address, bytes.NewReader(body))
-			require.NoError(t, err)
+			req := require.Value(http.NewRequest(method, address, bytes.NewReader(body)))(t)
 			req.Header.Set("Content-Type", "multipart/form-data; boundary="+url.QueryEscape(newSecret()))
 			req.Header.Set("Authorization", "Bearer "+url.QueryEscape(newSecret()))
 			req.Header.Set("Cookie", "c="+url.QueryEscape(newSecret()))
 			req.Header.Set("User-Agent", url.QueryEscape(newSecret()))
-			resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
-			require.NoError(t, err)
+			resp := require.Value((&http.Transport{DisableKeepAlives: true}).RoundTrip(req))(t)
 			resp.Body.Close()
 		}
 		upstream.Close()

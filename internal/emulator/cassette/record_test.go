@@ -27,8 +27,7 @@ import (
 // startRawServer starts a server that reads a request and lets answer write to the connection. It returns its URL.
 func startRawServer(t *testing.T, answer func(net.Conn)) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	l := require.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -88,15 +87,13 @@ func TestCassetteRecord_UpstreamErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			upstream, err := url.Parse(startRawServer(t, test.answer))
-			require.NoError(t, err)
+			upstream := require.Value(url.Parse(startRawServer(t, test.answer)))(t)
 			out := &testdiag.Buffer{}
 			r := &cassette.Recorder{Upstream: upstream, Out: out, Log: slog.New(slog.DiscardHandler), Now: time.Now, Timeout: test.timeout}
 			proxy := httptest.NewServer(r)
 			defer proxy.Close()
 			for n := range 2 {
-				resp, err := http.Post(proxy.URL+"/cgi-bin/token", "application/json", strings.NewReader("{}"))
-				require.NoError(t, err)
+				resp := require.Value(http.Post(proxy.URL+"/cgi-bin/token", "application/json", strings.NewReader("{}")))(t)
 				body, err := io.ReadAll(resp.Body)
 				resp.Body.Close()
 				assert.True(t, string(body) == test.body && (err == nil) == (test.status != 0) &&
@@ -135,17 +132,16 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t
 
 func TestCassetteRecord_UpstreamStallsMidResponse(t *testing.T) {
 	t.Parallel()
-	at, _ := url.Parse("http://upstream.example")
+	target, _ := url.Parse("http://upstream.example")
 	out := &testdiag.Buffer{}
-	r := &cassette.Recorder{Upstream: at, Out: out, Log: slog.New(slog.DiscardHandler), Now: time.Now, Timeout: 20 * time.Millisecond,
+	r := &cassette.Recorder{Upstream: target, Out: out, Log: slog.New(slog.DiscardHandler), Now: time.Now, Timeout: 20 * time.Millisecond,
 		Transport: transport(func(in *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 200, ContentLength: 20, Header: http.Header{"Content-Length": {"20"}},
 				Body: io.NopCloser(&stallingReader{`{"err`, in.Context().Done()})}, nil
 		})}
 	proxy := httptest.NewServer(r)
 	t.Cleanup(proxy.Close)
-	resp, err := http.Get(proxy.URL + "/cgi-bin/token")
-	require.NoError(t, err)
+	resp := require.Value(http.Get(proxy.URL + "/cgi-bin/token"))(t)
 	body, err := io.ReadAll(resp.Body)
 	resp.Body.Close()
 	assert.True(t, err != nil && string(body) == `{"err` && resp.StatusCode == 200,
@@ -155,12 +151,10 @@ func TestCassetteRecord_UpstreamStallsMidResponse(t *testing.T) {
 
 func TestCassetteRecord_UpstreamUnreachable(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
+	l := require.Value(net.Listen("tcp", "127.0.0.1:0"))(t)
 	l.Close()
 	proxy, out := record(t, "http://"+l.Addr().String(), time.Now)
-	resp, err := http.Get(proxy + "/cgi-bin/token")
-	require.NoError(t, err)
+	resp := require.Value(http.Get(proxy + "/cgi-bin/token"))(t)
 	resp.Body.Close()
 	assert.True(t, resp.StatusCode == 502 && strings.Contains(out.String(), `"error":"the upstream cannot be reached"`),
 		"status = %d, cassette = %s, want 502 and the error", resp.StatusCode, out.String())
@@ -189,21 +183,19 @@ func TestCassetteRecord_PassThrough(t *testing.T) {
 	}))
 	t.Cleanup(upstream.Close)
 	proxy, _ := record(t, upstream.URL, time.Now)
-	req, err := http.NewRequest("PUT", proxy+"/a%2Fb/%E8%8C%B6?x=1&x=%20&y", strings.NewReader(" {}\n"))
-	require.NoError(t, err)
+	req := require.Value(http.NewRequest("PUT", proxy+"/a%2Fb/%E8%8C%B6?x=1&x=%20&y", strings.NewReader(" {}\n")))(t)
 	req.Header.Set("User-Agent", "")
 	req.Header.Set("X-Mine", "yes")
 	req.Header.Set("Accept-Encoding", "br")
-	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
-	require.NoError(t, err)
+	resp := require.Value((&http.Transport{DisableKeepAlives: true}).RoundTrip(req))(t)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
 	assert.True(t, err == nil && string(body) == "{ \"a\" : 1.0e0 }\n" && resp.StatusCode == 302 &&
 		resp.Header.Get("Location") == "/elsewhere" && len(resp.Header["X-Two"]) == 2 && resp.Header["Content-Type"] == nil,
 		"response = %d %q %v, %v, want that of the upstream", resp.StatusCode, body, resp.Header, err)
-	at, _ := url.Parse(upstream.URL)
+	base, _ := url.Parse(upstream.URL)
 	r := got.Load()
-	assert.True(t, r.Method == "PUT" && r.RequestURI == "/a%2Fb/%E8%8C%B6?x=1&x=%20&y" && *sent.Load() == " {}\n" && r.Host == at.Host &&
+	assert.True(t, r.Method == "PUT" && r.RequestURI == "/a%2Fb/%E8%8C%B6?x=1&x=%20&y" && *sent.Load() == " {}\n" && r.Host == base.Host &&
 		r.UserAgent() == "" && r.Header.Get("X-Mine") == "yes" && r.Header.Get("Accept-Encoding") == "br" &&
 		r.Header.Get("X-Forwarded-For") == "",
 		"request = %s %s %q %v, want that of the caller", r.Method, r.RequestURI, *sent.Load(), r.Header)
@@ -220,17 +212,16 @@ func TestCassetteRecord_CallerDisconnects(t *testing.T) {
 		io.WriteString(w, `{"errcode":0}`)
 	}))
 	t.Cleanup(upstream.Close)
-	at, _ := url.Parse(upstream.URL)
+	target, _ := url.Parse(upstream.URL)
 	out := &testdiag.Buffer{}
 	done := make(chan struct{})
-	r := &cassette.Recorder{Upstream: at, Out: out, Log: slog.New(slog.DiscardHandler), Now: time.Now, Timeout: time.Minute}
+	r := &cassette.Recorder{Upstream: target, Out: out, Log: slog.New(slog.DiscardHandler), Now: time.Now, Timeout: time.Minute}
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
 		defer close(done)
 		r.ServeHTTP(w, in)
 	}))
 	t.Cleanup(proxy.Close)
-	c, err := net.Dial("tcp", proxy.Listener.Addr().String())
-	require.NoError(t, err)
+	c := require.Value(net.Dial("tcp", proxy.Listener.Addr().String()))(t)
 	io.WriteString(c, "GET /cgi-bin/token HTTP/1.1\r\nHost: x\r\n\r\n")
 	<-arrived
 	c.Close()
@@ -248,8 +239,8 @@ func TestCassetteRecord_DiskFull(t *testing.T) {
 	t.Parallel()
 	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "{}") }))
 	t.Cleanup(upstream.Close)
-	at, _ := url.Parse(upstream.URL)
-	r := &cassette.Recorder{Upstream: at, Out: fullDisk{}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Timeout: time.Minute}
+	target, _ := url.Parse(upstream.URL)
+	r := &cassette.Recorder{Upstream: target, Out: fullDisk{}, Log: slog.New(slog.DiscardHandler), Now: time.Now, Timeout: time.Minute}
 	proxy := httptest.NewServer(r)
 	t.Cleanup(proxy.Close)
 	resp, err := http.Get(proxy.URL)

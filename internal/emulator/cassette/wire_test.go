@@ -49,8 +49,7 @@ var secrets = map[string]string{shop: "a1b2c3d4e5f60718293a4b5c6d7e8f90", rival:
 // record starts a recorder in front of an upstream.
 func record(t *testing.T, upstream string, now func() time.Time) (proxy string, out *testdiag.Buffer) {
 	t.Helper()
-	u, err := url.Parse(upstream)
-	require.NoError(t, err)
+	u := require.Value(url.Parse(upstream))(t)
 	out = &testdiag.Buffer{}
 	r := &cassette.Recorder{Upstream: u, Out: out, Log: slog.New(slog.DiscardHandler), Now: now, Timeout: time.Minute}
 	s := httptest.NewServer(r)
@@ -63,9 +62,7 @@ func lines(t *testing.T, text string) []cassette.Recorded {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "cassette.ndjson")
 	require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
-	list, err := cassette.ReadFile(name)
-	require.NoError(t, err)
-	return list
+	return require.Value(cassette.ReadFile(name))(t)
 }
 
 // compare plays a cassette on a new server.
@@ -104,18 +101,15 @@ func (c *caller) do(method, path, body string) string {
 	if body != "" {
 		send = strings.NewReader(body)
 	}
-	req, err := http.NewRequest(method, c.base+path, send)
-	require.NoError(c.t, err)
+	req := require.Value(http.NewRequest(method, c.base+path, send))(c.t)
 	if c.done == nil {
 		c.done = map[string]bool{}
 	}
 	c.done[req.URL.Path] = true
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(c.t, err)
+	resp := require.Value(http.DefaultClient.Do(req))(c.t)
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	require.NoError(c.t, err)
+	answer := require.Value(io.ReadAll(resp.Body))(c.t)
 	c.last = string(answer)
 	return c.last
 }
@@ -135,8 +129,7 @@ func (c *caller) token(appid string) string {
 
 // callEverything makes the calls of testdata/everything.txt.
 func (c *caller) callEverything() {
-	text, err := os.ReadFile("testdata/everything.txt")
-	require.NoError(c.t, err)
+	text := require.Value(os.ReadFile("testdata/everything.txt"))(c.t)
 	c.s.RunStory(string(text), servertest.Commands{
 		"do": func(rest string) servertest.Answer {
 			part := append(strings.SplitN(rest, " ", 3), "")

@@ -61,8 +61,7 @@ func newRandom(n uint64) io.Reader { return rand.NewChaCha8([32]byte{byte(n)}) }
 // openJournal opens the journal in a folder and closes it after the test.
 func openJournal(t testing.TB, dir string) *scanlog.Journal {
 	t.Helper()
-	j, err := scanlog.OpenJournal(dir, scanlog.JournalOptions{Random: newRandom(1)})
-	require.NoError(t, err)
+	j := require.Value(scanlog.OpenJournal(dir, scanlog.JournalOptions{Random: newRandom(1)}))(t)
 	t.Cleanup(func() { j.Close() })
 	return j
 }
@@ -70,8 +69,7 @@ func openJournal(t testing.TB, dir string) *scanlog.Journal {
 // newOptions returns options for a server, with an empty folder for the files of a node.
 func newOptions(t testing.TB, address string) Options {
 	t.Helper()
-	o, err := Parse(address)
-	require.NoError(t, err)
+	o := require.Value(Parse(address))(t)
 	o.Marks, o.Patience = t.TempDir(), time.Hour
 	return o
 }
@@ -79,8 +77,7 @@ func newOptions(t testing.TB, address string) Options {
 // openLog opens a log and closes it after the test.
 func openLog(t testing.TB, o Options) *Log {
 	t.Helper()
-	l, err := Open(o)
-	require.NoError(t, err)
+	l := require.Value(Open(o))(t)
 	t.Cleanup(func() { l.Close() })
 	return l
 }

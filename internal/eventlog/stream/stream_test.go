@@ -142,8 +142,7 @@ func TestStream_ErasedScansByTime(t *testing.T) {
 	require.NoError(t, l.Append(t.Context(), list))
 	n, err := l.Erase(t.Context(), scanlog.Users{user: true}, math.MaxInt64)
 	require.True(t, n == 6 && err == nil, "Erase() = %d, %v, want 6", n, err)
-	after, err := l.PositionBefore(t.Context(), time.Now().Add(-time.Hour))
-	require.NoError(t, err)
+	after := require.Value(l.PositionBefore(t.Context(), time.Now().Add(-time.Hour)))(t)
 	got := require.All(t, l.Read(t.Context(), after))
 	assert.True(t, len(got) == 6, "%d scans after position %d, want 6", len(got), after)
 }
@@ -254,8 +253,7 @@ func TestStream_FsyncPerMessage(t *testing.T) {
 			}
 			t.Fatalf("%v: %s", err, p.Log())
 		}
-		b, err := os.ReadFile(trace)
-		require.NoError(t, err)
+		b := require.Value(os.ReadFile(trace))(t)
 		syncs[setting] = strings.Count(string(b), "sync(")
 	}
 	assert.True(t, syncs["always"] >= messages && syncs["default"] < messages,
@@ -470,12 +468,9 @@ func (c *hookConn) Write(b []byte) (int, error) {
 // connectJetStream returns a client for changes of the stream by the test.
 func connectJetStream(t *testing.T, s natstest.Server) jetstream.JetStream {
 	t.Helper()
-	conn, err := nats.Connect(s.ClientURL())
-	require.NoError(t, err)
+	conn := require.Value(nats.Connect(s.ClientURL()))(t)
 	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	require.NoError(t, err)
-	return js
+	return require.Value(jetstream.New(conn))(t)
 }
 
 // TestStream_ErasureDuringRecreation recreates the stream during an erasure, and another node fills it. The erasure must neither delete
@@ -563,8 +558,7 @@ func TestStream_RestoredOlderJournal(t *testing.T) {
 			run := func(lists ...[]scanlog.Event) {
 				t.Helper()
 				j := openJournal(t, scans)
-				node, err := j.NodeID(newRandom(5))
-				require.NoError(t, err)
+				node := require.Value(j.NodeID(newRandom(5)))(t)
 				ship := newShipper(l, j)
 				ship.Node, ship.Random = node, newRandom(6)
 				for _, list := range lists {

@@ -12,8 +12,6 @@ import (
 // exceptions are declared names that are function words and that stay, by the reason.
 var exceptions = map[string][]string{
 	"srv.As(account) reads as a sentence in a test that makes calls for an account": {"qrjumptest/client.go As"},
-	"the name of such functions in Go, as in text/template": {"internal/domain/accounts/platform_test.go must",
-		"internal/print/symbol/symbol_test.go must"},
 }
 
 // concepts are standard terms for implemented features. A search for each must find a declaration.
