@@ -5,7 +5,7 @@ import "testing"
 
 // A ceiling is raised in a separate commit, with the reason. The ceilings of commands and methods are only lowered.
 var ceilings = map[string]ceiling{
-	"product lines":     {135_800, 1},
+	"product lines":     {135_600, 1},
 	"test lines":        {79_300, 1},
 	"packages":          {72, 0},
 	"operations":        {164, 0},
