@@ -63,8 +63,8 @@ type ScanPage struct {
 type ScanFilter struct {
 	Owner string `query:"owner" maxLength:"128" doc:"AppID: only scans of this account's rules and codes; default: all visible accounts"`
 	// From and To are RFC 3339 times, or days in the server's time zone.
-	From string `query:"from" maxLength:"40" doc:"RFC 3339 time or date, or today or yesterday, of the earliest scan"`
-	To   string `query:"to" maxLength:"40" doc:"RFC 3339 time or date, or today or yesterday, of the latest scan; a date includes the whole day"`
+	From string `query:"from" maxLength:"40" doc:"earliest scan: RFC 3339 time or date, today or yesterday"`
+	To   string `query:"to" maxLength:"40" doc:"latest scan: RFC 3339 time or date, today or yesterday; a date includes the whole day"`
 	// User is the app's user ID, or the hash from RecordedScan.User. Its Namespace "" means the default namespace.
 	User      string  `query:"user" maxLength:"256" doc:"user ID as sent by the app, or the hash in a scan"`
 	Namespace string  `query:"namespace" default:"default" maxLength:"64" doc:"namespace of the user"`

@@ -416,8 +416,8 @@ func (t accountQueries) PutToken(ctx context.Context, k accounts.Token) error {
 func (t accountQueries) ShortenTokens(ctx context.Context, appid string, series accounts.TokenKind, now, instant time.Time) error {
 	t.touched.Add(appid)
 	return t.execQueued(ctx, nil, `UPDATE access_tokens SET superseded_at = $4
-		WHERE appid = $1 AND kind = $2 AND (superseded_at = 0 AND expires_at > $3 OR superseded_at > $4)`, appid, string(series), millis(now),
-		millis(instant))
+		WHERE appid = $1 AND kind = $2 AND (superseded_at = 0 AND expires_at > $3 OR superseded_at > $4)`,
+		appid, string(series), millis(now), millis(instant))
 }
 
 func (t accountQueries) ExpireTokens(ctx context.Context, appid string, instant time.Time) error {

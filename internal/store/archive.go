@@ -316,8 +316,8 @@ func (l *Restore) LoadRows(ctx context.Context, table string, r io.Reader) (n in
 		}
 		_, err = l.tx.exec(ctx, query, args...)
 		if err != nil && shared && !l.tx.passing(ctx, err) {
-			return n, accounts.Invalid(fmt.Sprintf("nothing was imported: this cell has another scan key with the name %s: delete this key, or "+
-				"delete that of the other cell and export again", args[slices.Index(columns, "name")]))
+			return n, accounts.Invalid(fmt.Sprintf("nothing was imported: this cell has another scan key with the name %s: "+
+				"delete this key, or delete that of the other cell and export again", args[slices.Index(columns, "name")]))
 		}
 		if err != nil {
 			return n, fmt.Errorf("storing row %d of %s: %w", n+1, table, err)

@@ -430,7 +430,8 @@ func (s *Service) addEvent(ctx context.Context, e Event, policy deviationPolicy)
 		}
 		e.OccurredAt, e.From = t, cmp.Or(from, t)
 		if e.From.Before(t) {
-			return Conflict(fmt.Sprintf("an earlier change of application %d is dated %s: schedule this one later", e.Batch, t.Format(time.RFC3339)))
+			return Conflict(fmt.Sprintf("an earlier change of application %d is dated %s: schedule this one later", e.Batch,
+				t.Format(time.RFC3339)))
 		}
 		var err error
 		if e.Action == Activate {

@@ -244,7 +244,8 @@ func (s Sheet) checkOffset(width, height int) error {
 	for _, i := range []int{0, s.PerPage() - 1} {
 		x, y := s.middle(i, width, height)
 		if x < 0 || y < 0 || x+width > s.dots(s.Paper.Width) || y+height > s.dots(s.Paper.Height) {
-			return fmt.Errorf("an offset of %v,%v moves label %d of a page beyond the paper: use a smaller offset", s.OffsetX, s.OffsetY, i+1)
+			return fmt.Errorf("an offset of %v,%v moves label %d of a page beyond the paper: use a smaller offset", s.OffsetX, s.OffsetY,
+				i+1)
 		}
 	}
 	return nil
