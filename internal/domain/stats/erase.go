@@ -98,9 +98,10 @@ type counted struct {
 
 // round is a combined erasure of several users.
 type round struct {
-	offset int64
-	users  scanlog.Users
-	byUser map[scanlog.UserHash]*counted
+	offset  int64
+	rezoned bool // the users of some days were counted by the days of another time zone
+	users   scanlog.Users
+	byUser  map[scanlog.UserHash]*counted
 }
 
 // erase erases all users of a list in one pass over the scan log.
@@ -131,7 +132,7 @@ func (c *Aggregator) erase(ctx context.Context, all []*erasing) error {
 	}
 	c.mu.Lock()
 	log, end := c.state.LogID, c.state.CountedOffset
-	r.offset = c.state.Offset
+	r.offset, r.rezoned = c.state.Offset, !c.state.ZoneChangedAt.IsZero()
 	c.mu.Unlock()
 	upTo := func(n int) int64 { // the counted scans of the current log, and all scans of earlier logs
 		if n == 0 {
@@ -183,10 +184,15 @@ func (r *round) read(ctx context.Context, c *Aggregator, log scanlog.Log, start,
 		if t.Owner, err = c.Owner(ctx, e.RuleID, e.Batch); err != nil {
 			return err
 		}
-		day := timebucket.Day(timebucket.Hour(e.OccurredAt), r.offset)
-		for d := range Dims {
-			item.keys[UsersKey{day, d, t.Value(d)}] = true
-			item.keys[UsersKey{MonthSketches + timebucket.Month(day), d, t.Value(d)}] = true
+		hour, west, east := timebucket.Hour(e.OccurredAt), r.offset, r.offset
+		if r.rezoned {
+			west, east = westmost, eastmost
+		}
+		for day := timebucket.Day(hour, west); day <= timebucket.Day(hour, east); day++ {
+			for d := range Dims {
+				item.keys[UsersKey{day, d, t.Value(d)}] = true
+				item.keys[UsersKey{MonthSketches + timebucket.Month(day), d, t.Value(d)}] = true
+			}
 		}
 		if e.IdentifiesCode() {
 			item.names[alarms.CodeName{Batch: e.Batch, Index: e.Index}] = true

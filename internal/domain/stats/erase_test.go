@@ -9,7 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/stats"
+	"github.com/qrjump/qrjump/internal/domain/stats/timebucket"
 	"github.com/qrjump/qrjump/internal/domain/stats/verify"
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/store"
@@ -228,5 +230,37 @@ func TestErase_PendingMergedIntoOnePass(t *testing.T) {
 		for _, e := range log.Entries {
 			assert.Equal(t, e.User, scanlog.UserHash{}, "user of an erased entry")
 		}
+	})
+}
+
+// TestErase_FormerZone verifies that an erasure reaches the users of days that were counted in an earlier time zone.
+func TestErase_FormerZone(t *testing.T) {
+	scantest.WithStore(t, func(t *testing.T, s *store.Store) {
+		log, r, user := &scantest.Memory{}, rand.New(rand.NewPCG(15, 7)), scanlog.UserHash{7}
+		c := scantest.NewAggregator(s, log)
+		var keys []stats.UsersKey
+		for _, zone := range []int{14, -12, 8, 0} {
+			set := settings.Defaults()
+			set.UTCOffsetHours = zone
+			c.Settings.Set(set)
+			for n := range 24 {
+				at := began.Add(time.Duration(n) * time.Hour)
+				require.NoError(t, log.Append(t.Context(), []scanlog.Event{{ID: scantest.ID(at, r), OccurredAt: at, Source: "scan", User: user}}))
+				day := timebucket.Day(timebucket.Hour(at), int64(zone))
+				keys = append(keys, stats.UsersKey{Day: day}, stats.UsersKey{Day: stats.MonthSketches + timebucket.Month(day)})
+			}
+			require.NoError(t, c.CatchUpAndSave(t.Context()))
+			require.NoError(t, c.Forget(t.Context(), began.AddDate(-1, 0, 0)))
+		}
+		require.NoError(t, assert.ErrorOf(c.Erase(t.Context(), user)))
+		require.NoError(t, s.ViewStatistics(t.Context(), func(tx stats.Tx) error {
+			rows, err := tx.UsersRows(t.Context(), keys)
+			assert.True(t, len(rows) > 0, "UsersRows() has no row")
+			for key, row := range rows {
+				users := require.Value(row.Merged())(t)
+				assert.True(t, !users.Replace(user, 1), "the users of %+v contain the erased user", key)
+			}
+			return err
+		}))
 	})
 }

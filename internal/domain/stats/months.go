@@ -416,8 +416,8 @@ func (s *State) MissesFrom() int64 {
 	return s.OldestDay*24 - s.Offset
 }
 
-// eastmost is the time zone in which a day begins first, in hours east of UTC.
-const eastmost = 14
+// eastmost is the time zone in which a day begins first, and westmost the one in which it begins last, in hours east of UTC.
+const eastmost, westmost = 14, -12
 
 // missesKept returns the first hour for which scans without a result are retained: the earliest start of the first retained day in any time
 // zone, so that the day is complete even after a change of the time zone.
