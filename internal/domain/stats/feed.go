@@ -105,7 +105,7 @@ const MaxLooked = 20_000
 // Filter selects scans. A zero field matches every scan.
 type Filter struct {
 	From, To time.Time // scan time at or after From and before To
-	User     scanlog.UserHash
+	Users    scanlog.Users
 	Rules    []int64 // IDs of rules
 	Code     *alarms.CodeName
 	Owners   []string // owners of the scans; empty = all owners
@@ -115,7 +115,7 @@ func (f *Filter) wants(e *scanlog.Entry) bool {
 	switch {
 	case !f.From.IsZero() && e.OccurredAt.Before(f.From), !f.To.IsZero() && !e.OccurredAt.Before(f.To):
 		return false
-	case f.User != scanlog.UserHash{} && e.User != f.User:
+	case f.Users != nil && !f.Users[e.User]:
 		return false
 	case len(f.Rules) > 0 && !slices.Contains(f.Rules, e.RuleID):
 		return false

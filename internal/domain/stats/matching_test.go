@@ -36,9 +36,10 @@ func TestMatching_EqualsFullScan(t *testing.T) {
 	}{
 		"one rule":  {stats.Filter{Rules: []int64{3}}, 1000, func(e scanlog.Event) bool { return e.RuleID == 3 }},
 		"two rules": {stats.Filter{Rules: []int64{3, 5}}, 700, func(e scanlog.Event) bool { return e.RuleID == 3 || e.RuleID == 5 }},
-		"one user":  {stats.Filter{User: events[9].User}, 1000, func(e scanlog.Event) bool { return e.User == events[9].User }},
-		"from":      {stats.Filter{From: middle}, 1000, func(e scanlog.Event) bool { return !e.OccurredAt.Before(middle) }},
-		"to":        {stats.Filter{To: middle}, 1000, func(e scanlog.Event) bool { return e.OccurredAt.Before(middle) }},
+		"one user": {stats.Filter{Users: scanlog.Users{events[9].User: true}}, 1000,
+			func(e scanlog.Event) bool { return e.User == events[9].User }},
+		"from": {stats.Filter{From: middle}, 1000, func(e scanlog.Event) bool { return !e.OccurredAt.Before(middle) }},
+		"to":   {stats.Filter{To: middle}, 1000, func(e scanlog.Event) bool { return e.OccurredAt.Before(middle) }},
 		"from, to and rule": {stats.Filter{From: first.Add(time.Minute), To: middle, Rules: []int64{1}}, 1000, func(e scanlog.Event) bool {
 			return !e.OccurredAt.Before(first.Add(time.Minute)) && e.OccurredAt.Before(middle) && e.RuleID == 1
 		}},

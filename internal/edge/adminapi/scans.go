@@ -146,10 +146,12 @@ func (a scanAPI) filter(ctx context.Context, in *client.ScanFilter) (f stats.Fil
 		f.To = end
 	}
 	if in.User != "" {
-		f.User = a.UserHash(in.Namespace, in.User)
-		if hash, err := hex.DecodeString(in.User); err == nil && len(hash) == len(f.User) {
-			f.User = scanlog.UserHash(hash)
+		f.Users = scanlog.Users{}
+		if hash, err := hex.DecodeString(in.User); err == nil && len(hash) == len(scanlog.UserHash{}) {
+			f.Users[scanlog.UserHash(hash)] = true // or a user ID in the form of a hash
+			delete(f.Users, scanlog.UserHash{})    // the hash of all scans without a user
 		}
+		f.Users[a.UserHash(in.Namespace, in.User)] = true
 	}
 	f.Rules = in.Rules
 	if in.ApplicationID != 0 {

@@ -38,7 +38,7 @@ func TestScanExport_Complete(t *testing.T) {
 	s := servertest.Start(t, servertest.Options{Seed: cafe})
 	var ids []string
 	for i, text := range []string{"https://cafe.example/t/1", "https://unknown.example/=2", "+49"} {
-		body, err := json.Marshal(map[string]any{"text": text, "user": fmt.Sprintf("u%d", i%3), "ip": "203.0.113.77", "client": "=app/1"})
+		body, err := json.Marshal(map[string]any{"text": text, "user": fmt.Sprintf("%032x", i), "ip": "203.0.113.77", "client": "=app/1"})
 		require.NoError(t, err)
 		id := s.Do("POST", "/scan/v1/resolve", string(body)).Text(t, "scan_id")
 		require.True(t, id != "", "response to the scan of %s has no scan_id", text)
@@ -58,7 +58,9 @@ func TestScanExport_Complete(t *testing.T) {
 	assert.True(t, len(rows) == 3 && rows[1].ID == ids[1] && rows[1].At.Equal(servertest.Began) &&
 		rows[1].Text == "https://unknown.example/=2", "Parquet export = %+v", rows)
 	rule := lines[1][12]
+	// A user ID may have the form of the hash in a scan.
 	for query, want := range map[string]int{"?from=2026-01-16": 1, "?to=2026-01-14": 1, "?user=nobody": 1, "?rule=" + rule: 2,
+		"?user=" + lines[1][2]: 2, fmt.Sprintf("?user=%032x", 0): 2, fmt.Sprintf("?user=%032x", 1): 2,
 		"?format=csv&rule=999," + rule: 2, "?application_id=7&code_index=1": 1} {
 		a := call(t, s, "GET", "/scans/export"+query, "")
 		assert.True(t, strings.Count(a.Body, "\n") == want, "export%s has %d lines, want %d\n%s", query, strings.Count(a.Body,
