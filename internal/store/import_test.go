@@ -64,6 +64,14 @@ func TestImportRules_DryRunFaultsAndCommit(t *testing.T) {
 					p.Draft.Prefix = "HTTPS://h1.example/1/"
 				}
 			},
+			"the prefix of another account on line 1006 matches the same links": func(p *rules.Planned) {
+				switch p.Line {
+				case 1006:
+					p.Draft.Prefix = "https://h.example/k?"
+				case 1007:
+					p.Draft.Prefix = "https://h.example/k"
+				}
+			},
 			"not JSON": func(p *rules.Planned) {
 				if isLine1007(p) {
 					p.Err = errors.New("not JSON")
@@ -172,6 +180,34 @@ func TestImportRules_ExcludesConcurrentAdds(t *testing.T) {
 			require.True(t, (errs[0] == nil) == (below > 0) && below <= above,
 				"round %d: error of the add = %v, ID of the rule below = %d, of the occupier = %d", round, errs[0], below, above)
 		}
+	})
+}
+
+// TestImportRules_BareQuestionMark imports prefixes that differ only in a bare "?" at the end, and adds such a prefix for another owner
+// after the check of an import.
+func TestImportRules_BareQuestionMark(t *testing.T) {
+	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		b := newRuleServices(nodes, nil)
+		addMiniProgram(t, nodes[0], "wxa")
+		other := addMiniProgram(t, nodes[0], "wxb")
+		planOf := func(prefixes ...string) rules.Plan {
+			return newPlan(len(prefixes), func(p *rules.Planned) { p.Draft.Prefix = prefixes[p.Line-1] })
+		}
+		// Lines 1 and 3 are of wxa, lines 2 and 4 of wxb.
+		done, err := b[0].Import(t.Context(), planOf("https://h.example/a", "https://h.example/b/", "https://h.example/a?", "https://h.example/c",
+			"https://h.example/b/?"), false)
+		check(t, "prefixes of one owner, or with links below", done, accounts.Imported{Lines: 5, Added: 5})
+		require.NoError(t, err)
+		reads := 0
+		_, err = b[0].Import(t.Context(), func() iter.Seq2[rules.Planned, error] {
+			if reads++; reads == 2 { // the check
+				require.NoError(t, addRule(t.Context(), b[1], other, "r", "https://h.example/k?", false))
+			}
+			return planOf("https://h.example/k")()
+		}, false)
+		rowErrors, _ := errors.AsType[accounts.RowErrors](err)
+		check(t, "errors after an add by another owner", len(rowErrors), 1)
+		check(t, "rules", queryInt(t, nodes[0], `SELECT COUNT(*) FROM rules WHERE key LIKE '%/k%'`), 1)
 	})
 }
 

@@ -7,8 +7,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/qrjump/qrjump/internal/contract/behaviour"
@@ -263,7 +265,7 @@ func (i *importing) concerns(ref accounts.ChangeRef) bool {
 		return false
 	}
 	mark := markOf(ref.Rule)
-	_, found := slices.BinarySearchFunc(i.marks, mark, func(m lineMark, sum [12]byte) int { return bytes.Compare(m.sum[:], sum[:]) })
+	_, found := slices.BinarySearchFunc(i.marks, mark, func(m lineMark, sum [12]byte) int { return bytes.Compare(m.sum[:11], sum[:11]) })
 	if found || !ref.Occupies {
 		return found
 	}
@@ -271,15 +273,23 @@ func (i *importing) concerns(ref accounts.ChangeRef) bool {
 	return !ok || i.hosts[link.Host]
 }
 
-// lineMark holds the number of a line and a truncated hash of its key, in 16 bytes: equal hashes of two keys are practically impossible.
+// lineMark holds the number of a line, the result of markOf for its key and a checksum of its owner, in 20 bytes. owner is 0 if the line's
+// prefix matches the links below it, unlike the same prefix with a bare "?".
 type lineMark struct {
-	sum  [12]byte
-	line uint32
+	sum         [12]byte
+	owner, line uint32
 }
 
-func markOf(key string) [12]byte {
-	sum := sha256.Sum256([]byte(key))
-	return [12]byte(sum[:12])
+// markOf returns a truncated hash of a key without a bare "?" at its end, followed by 1 if the key has a bare "?", otherwise by 0: equal
+// hashes of two keys are practically impossible.
+func markOf(key string) (mark [12]byte) {
+	text := key
+	if n := strings.IndexByte(key, '?'); n == len(key)-1 {
+		text, mark[11] = key[:n], 1
+	}
+	sum := sha256.Sum256([]byte(text))
+	copy(mark[:11], sum[:])
+	return mark
 }
 
 // checkLines finds errors within the lines themselves, independent of the stored data. marks are sorted by hash; last is the number
@@ -301,20 +311,28 @@ func checkLines(plan Plan) (faults accounts.RowErrors, marks []lineMark, last in
 		if len(marks) == MaxImport {
 			return nil, nil, 0, accounts.Invalid(fmt.Sprintf("more than %d rules: split them into several files", MaxImport))
 		}
-		marks = append(marks, lineMark{markOf(key), uint32(p.Line)})
+		mark := lineMark{sum: markOf(key), line: uint32(p.Line)}
+		if !strings.HasSuffix(p.Draft.Prefix, "/") {
+			mark.owner = crc32.ChecksumIEEE([]byte(p.Owner))
+		}
+		marks = append(marks, mark)
 	}
 	slices.SortFunc(marks, func(a, b lineMark) int {
 		return cmp.Or(bytes.Compare(a.sum[:], b.sum[:]), cmp.Compare(a.line, b.line))
 	})
 	first := 0
 	for i := 1; i < len(marks); i++ {
-		if marks[i].sum != marks[first].sum {
+		a, b, reason := marks[first], marks[i], "the same prefix is on line %d"
+		if a.sum != b.sum {
 			first = i
-			continue
+			if [11]byte(a.sum[:11]) != [11]byte(b.sum[:11]) || a.owner == 0 || a.owner == b.owner {
+				continue
+			}
+			a.line, b.line = min(a.line, b.line), max(a.line, b.line)
+			reason = "the prefix of another account on line %d matches the same links"
 		}
 		// If there are very many errors, only the first ones are returned.
-		if faults = append(faults, accounts.RowError{Line: int(marks[i].line),
-			Reason: fmt.Sprintf("the same prefix is on line %d", marks[first].line)}); len(faults) >= 1000 {
+		if faults = append(faults, accounts.RowError{Line: int(b.line), Reason: fmt.Sprintf(reason, a.line)}); len(faults) >= 1000 {
 			faults = faults.First()
 		}
 	}
