@@ -124,7 +124,7 @@ type Imported struct {
 	DryRun    bool `json:"dry_run" doc:"whether nothing was stored because the request was a dry run"`
 }
 
-// Import imports JSON lines in the format of Export, each at most 16 KiB, either all of them or none. A *Problem with status 422
+// Import imports JSON lines in the format of Export, each at most 1 MiB, either all of them or none. A *Problem with status 422
 // names the first invalid lines, at most 20. The duration grows with the number of lines; limit the duration with ctx.
 func (c RulesService) Import(ctx context.Context, lines io.Reader, dryRun bool) (Imported, error) {
 	return c.importLines(ctx, OpImportRules, lines, dryRun)

@@ -27,7 +27,7 @@ import (
 
 // Limits of the request body of an import.
 const (
-	maxLine   = 16 << 10
+	maxLine   = 1 << 20 // as a request body, so that an import accepts every line of an export
 	maxImport = 4 << 30
 )
 
@@ -36,7 +36,7 @@ const ndjson = "application/x-ndjson"
 // linesStored and linesTaken are texts of the API document: they describe the response and the request body of an import.
 const linesStored = "everything is stored, or with dry_run could be"
 
-var linesTaken = fmt.Sprintf("lines of at most %d KiB, %d GiB in all", maxLine>>10, maxImport>>30)
+var linesTaken = fmt.Sprintf("lines of at most %d MiB, %d GiB in all", maxLine>>20, maxImport>>30)
 
 func lineOfRule(r rules.Rule) rules.SeedRule {
 	line := rules.SeedRule{Owner: r.Owner, Prefix: r.Prefix.Text, Path: r.Path, Published: r.Published}
@@ -78,7 +78,7 @@ func lines(r io.Reader) iter.Seq2[line, error] {
 			text, err := b.ReadSlice('\n')
 			var fault error
 			for errors.Is(err, bufio.ErrBufferFull) {
-				fault = fmt.Errorf("longer than %d KiB", maxLine>>10)
+				fault = fmt.Errorf("longer than %d MiB", maxLine>>20)
 				_, err = b.ReadSlice('\n')
 			}
 			if err != nil && err != io.EOF {

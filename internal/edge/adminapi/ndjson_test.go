@@ -132,3 +132,26 @@ func TestRuleImport_TruncatedBody(t *testing.T) {
 		assert.True(t, !strings.HasPrefix(e.Name(), ".import"), "temporary file %s was not removed", e.Name())
 	}
 }
+
+// TestImport_LongestLines verifies that the export of an account, a rule and a GS1 key with the longest fields that calls can store can be
+// imported.
+func TestImport_LongestLines(t *testing.T) {
+	t.Parallel()
+	s := servertest.Start(t, servertest.Options{Seed: shop})
+	list := func(n int, format string, length int) string {
+		var items []string
+		for i := range n {
+			items = append(items, fmt.Sprintf(format, fmt.Sprintf("%0*d", length-5, i)))
+		}
+		return "[" + strings.Join(items, ",") + "]"
+	}
+	s.Admin("PUT", "/accounts/large", `{"kind":"mini_program","name":"Large","subject":"company","pages":`+list(1000, `"p/%s"`, 256)+`}`)
+	s.Admin("PUT", "/gs1/links/01/09506000134369", `{"links":`+
+		strings.Replace(list(100, `{"linktype":"gs1:pip","title":"x","href":"https://h.example/%s"}`, 2000), `"x"`, `"x","default":true`, 1)+`}`)
+	importNDJSON(s, "rules", `{"owner":"shop","prefix":"https://big.example/","path":"p","test_links":`+
+		list(5, `"https://big.example/%s"`, 4000)+`}`).WantStatus(t, 200, "a rule with long test links")
+	for _, kind := range []string{"accounts", "rules", "gs1"} {
+		got := servertest.Decode[importResult](t, importNDJSON(s, kind, s.Admin("GET", "/export/"+kind, "").Body))
+		assert.True(t, got.Lines > 0 && got.Unchanged == got.Lines, "import of the export of %s = %+v, want only unchanged lines", kind, got)
+	}
+}
