@@ -37,6 +37,8 @@ type Entry struct {
 	Links    []Link    `json:"links"`
 	Archived bool      `json:"archived,omitempty"`
 	At       time.Time `json:"-"` // time of the last change
+	// Unowned distinguishes an entry of the operator from an entry for which Service.Put chooses the owner; both have no Owner.
+	Unowned bool `json:"-"`
 	// Number identifies the entry in the counts of scans, as the ID of a rule does for a rule. Number is the sequence number of the change
 	// with which the current owner created the entry.
 	Number int64 `json:"-"`

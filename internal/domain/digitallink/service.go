@@ -300,7 +300,7 @@ func (s *Service) put(ctx context.Context, k preloadedTx, e *Entry, create bool,
 			return false, OwnershipError{Key: e.Key, Holder: oldEntry.Owner}
 		case create:
 			return false, ErrExists
-		case e.Owner == "":
+		case e.Owner == "" && !e.Unowned:
 			e.Owner = oldEntry.Owner // an omitted owner keeps the stored owner
 		}
 	}
@@ -318,12 +318,12 @@ func (s *Service) put(ctx context.Context, k preloadedTx, e *Entry, create bool,
 		}()
 	}
 	for owner, keys := range owners {
-		if keys > 0 && e.Owner == "" {
+		if keys > 0 && e.Owner == "" && !e.Unowned {
 			e.Owner = owner
 		}
 	}
 	prefix, holder := s.holder(id)
-	if !exists && e.Owner == "" {
+	if !exists && e.Owner == "" && !e.Unowned {
 		e.Owner = holder
 	}
 	for owner, keys := range owners {

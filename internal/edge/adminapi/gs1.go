@@ -184,6 +184,7 @@ func (a ruleAPI) undoGS1Change(ctx context.Context, in *struct {
 	if err := json.Unmarshal(oldEntry.Detail, &e); err != nil {
 		return client.GS1Entry{}, err
 	}
+	e.Unowned = e.Owner == ""
 	if !caller.CanAccess(e.Owner) { // another account owned the key before
 		return client.GS1Entry{}, notTheirs(caller)
 	}
