@@ -322,6 +322,10 @@ func TestGS1CompanyPrefix_ConflictAndTransfer(t *testing.T) {
 		want(operator, "POST", "/gs1/transfer", `{"key":"950","to":"rival"}`, 422, "digits of a GS1 Company Prefix")
 		want(operator, "POST", "/gs1/transfer", `{"key":"9506","to":"nobody"}`, 404, "")
 		want(operator, "PUT", "/settings", `{"gs1_prefixes":{"95O6":"shop"}}`, 422, "95O6")
+		// The setting cannot name a key with letters; storing it would make the settings unreadable.
+		want(operator, "PUT", "/gs1/links/8004/9506000AB", `{`+link+`}`, 200, `"owner":"shop"`)
+		want(operator, "POST", "/gs1/transfer", `{"key":"8004/9506000AB","to":"rival"}`, 422, "GS1 Company Prefix 9506000")
+		want(operator, "DELETE", "/gs1/links/8004/9506000AB", ``, 200, "")
 
 		// The transfer of a GTIN includes the keys below it. It remains rival's when the prefix is transferred to shop again.
 		transfer("01/09506000134406", "rival", 1, true)

@@ -203,8 +203,12 @@ func (a ruleAPI) transferGS1(ctx context.Context, in *struct{ Body client.GS1Tra
 		if named, err = digitallink.Company(in.Body.Key); err != nil {
 			return done, err
 		}
-		if _, holder := prefixes.Holder(named); holder == "" || holder == in.Body.To {
+		switch prefix, holder := prefixes.Holder(named); {
+		case holder == "" || holder == in.Body.To:
 			named = "" // the setting needs no change: the prefix belongs to no account, or already to the receiver
+		case !settings.IsPrefix(named): // a key with letters, which the setting cannot name
+			return done, refused("of %.60q: the key has letters, so it belongs to the owner of the GS1 Company Prefix %s: transfer the prefix",
+				in.Body.Key, prefix)
 		}
 	} else if !settings.IsPrefix(named) {
 		return done, refused("of %.60q: want a GS1 key, such as 01/09506000134352, or the digits of a GS1 Company Prefix", named)
