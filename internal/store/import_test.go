@@ -193,9 +193,9 @@ func TestImportRules_BareQuestionMark(t *testing.T) {
 		planOf := func(prefixes ...string) rules.Plan {
 			return newPlan(len(prefixes), func(p *rules.Planned) { p.Draft.Prefix = prefixes[p.Line-1] })
 		}
-		// Lines 1 and 3 are of wxa, lines 2 and 4 of wxb.
-		done, err := b[0].Import(t.Context(), planOf("https://h.example/a", "https://h.example/b/", "https://h.example/a?", "https://h.example/c",
-			"https://h.example/b/?"), false)
+		// The lines are of wxa and wxb in turn, so that b/ and b/? have different owners.
+		done, err := b[0].Import(t.Context(), planOf("https://h.example/a", "https://h.example/b/", "https://h.example/a?",
+			"https://h.example/c", "https://h.example/b/?"), false)
 		check(t, "prefixes of one owner, or with links below", done, accounts.Imported{Lines: 5, Added: 5})
 		require.NoError(t, err)
 		reads := 0
