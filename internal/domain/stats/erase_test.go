@@ -245,7 +245,8 @@ func TestErase_FormerZone(t *testing.T) {
 			c.Settings.Set(set)
 			for n := range 24 {
 				at := began.Add(time.Duration(n) * time.Hour)
-				require.NoError(t, log.Append(t.Context(), []scanlog.Event{{ID: scantest.ID(at, r), OccurredAt: at, Source: "scan", User: user}}))
+				event := scanlog.Event{ID: scantest.ID(at, r), OccurredAt: at, Source: "scan", User: user}
+				require.NoError(t, log.Append(t.Context(), []scanlog.Event{event}))
 				day := timebucket.Day(timebucket.Hour(at), int64(zone))
 				keys = append(keys, stats.UsersKey{Day: day}, stats.UsersKey{Day: stats.MonthSketches + timebucket.Month(day)})
 			}

@@ -5,8 +5,8 @@ import "testing"
 
 // A ceiling is raised in a separate commit, with the reason. The ceilings of commands and methods are only lowered.
 var ceilings = map[string]ceiling{
-	"product lines":     {135_600, 1},
-	"test lines":        {79_300, 1},
+	"product lines":     {135_700, 1},
+	"test lines":        {79_400, 1},
 	"packages":          {72, 0},
 	"operations":        {164, 0},
 	"commands":          {140, 0},
