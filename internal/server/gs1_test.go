@@ -326,6 +326,10 @@ func TestGS1CompanyPrefix_ConflictAndTransfer(t *testing.T) {
 		want(operator, "PUT", "/gs1/links/8004/9506000AB", `{`+link+`}`, 200, `"owner":"shop"`)
 		want(operator, "POST", "/gs1/transfer", `{"key":"8004/9506000AB","to":"rival"}`, 422, "GS1 Company Prefix 9506000")
 		want(operator, "DELETE", "/gs1/links/8004/9506000AB", ``, 200, "")
+		// As a prefix, 950600013 would also give the receiver the keys below it.
+		want(operator, "PUT", "/gs1/links/8004/950600013", `{`+link+`}`, 200, `"owner":"shop"`)
+		want(operator, "POST", "/gs1/transfer", `{"key":"8004/950600013","to":"rival"}`, 422, "GS1 Company Prefix 9506000")
+		want(operator, "DELETE", "/gs1/links/8004/950600013", ``, 200, "")
 
 		// The transfer of a GTIN includes the keys below it. It remains rival's when the prefix is transferred to shop again.
 		transfer("01/09506000134406", "rival", 1, true)

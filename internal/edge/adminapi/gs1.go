@@ -206,9 +206,9 @@ func (a ruleAPI) transferGS1(ctx context.Context, in *struct{ Body client.GS1Tra
 		switch prefix, holder := prefixes.Holder(named); {
 		case holder == "" || holder == in.Body.To:
 			named = "" // the setting needs no change: the prefix belongs to no account, or already to the receiver
-		case !settings.IsPrefix(named): // a key with letters, which the setting cannot name
-			return done, refused("of %.60q: the key has letters, so it belongs to the owner of the GS1 Company Prefix %s: transfer the prefix",
-				in.Body.Key, prefix)
+		case !settings.IsPrefix(named) || len(named) <= 12: // The setting cannot name letters, and up to 12 digits can begin other keys.
+			return done, refused("of %.60q: a key with letters or at most 12 digits belongs to the owner of the GS1 Company Prefix %s: "+
+				"transfer the prefix", in.Body.Key, prefix)
 		}
 	} else if !settings.IsPrefix(named) {
 		return done, refused("of %.60q: want a GS1 key, such as 01/09506000134352, or the digits of a GS1 Company Prefix", named)
