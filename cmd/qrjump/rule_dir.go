@@ -288,10 +288,10 @@ func stopped(plans []*rulesPlan, i int, err error) error {
 		next, details = remedy(inner.error) // without the text that nothing was changed
 	}
 	names := func(applied bool) string {
-		others := slices.DeleteFunc(slices.Clone(plans), func(a *rulesPlan) bool {
+		listed := slices.DeleteFunc(slices.Clone(plans), func(a *rulesPlan) bool {
 			return a == plans[i] || applied == slices.ContainsFunc(a.Steps, func(step ruleplan.Step) bool { return !step.Done })
 		})
-		return cmp.Or(strings.Join(mapped(others, func(a *rulesPlan) string { return a.AppID }), ", "), "-")
+		return cmp.Or(strings.Join(mapped(listed, func(a *rulesPlan) string { return a.AppID }), ", "), "-")
 	}
 	return hintError{error: fault("rule_dir.of", plans[i].file, err), next: next.String(),
 		details: append(details, tr("rule_dir.applied", names(true)), tr("rule_dir.not_applied", names(false)))}

@@ -81,7 +81,8 @@ func (t accountQueries) AddCalls(ctx context.Context, blocks []apiusage.Block) (
 func (t accountQueries) ForgetCalls(ctx context.Context, upTo, second int64, limit int) error {
 	return t.runAll(ctx, write(`UPDATE sequences SET value = $1 WHERE name = $2 AND value < $1`, upTo, callDeleted),
 		write(`DELETE FROM call_blocks WHERE seq IN (SELECT seq FROM call_blocks WHERE seq <= $1 ORDER BY seq LIMIT $2)`, upTo, limit),
-		write(`DELETE FROM call_blocks WHERE seq IN (SELECT seq FROM call_blocks WHERE second < $1 ORDER BY second LIMIT $2)`, second, limit))
+		write(`DELETE FROM call_blocks WHERE seq IN (SELECT seq FROM call_blocks WHERE second < $1 ORDER BY second LIMIT $2)`,
+			second, limit))
 }
 
 var deviationRows = mapper[apiusage.Deviation]{table: "deviations", key: "account, endpoint, behaviour",

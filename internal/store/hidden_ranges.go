@@ -376,7 +376,8 @@ func (t accountQueries) countMoved(ctx context.Context, counts, pieces map[count
 			args = append(args, pair[0], pair[1])
 		}
 		scan := scanner(func(c *counter) []any { return []any{&c.owner, &c.target, &c.first} })
-		stored, err := list(ctx, t.Tx, scan, `SELECT owner, target, first_id FROM rule_page_buckets WHERE (owner, target) IN (`+t.rowMarks(len(pairs), 2)+`) ORDER BY first_id`, args...)
+		stored, err := list(ctx, t.Tx, scan, `SELECT owner, target, first_id FROM rule_page_buckets WHERE (owner, target) IN (`+
+			t.rowMarks(len(pairs), 2)+`) ORDER BY first_id`, args...)
 		if err != nil {
 			return err
 		}

@@ -189,7 +189,7 @@ func TestImportRules_BareQuestionMark(t *testing.T) {
 	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
 		b := newRuleServices(nodes, nil)
 		addMiniProgram(t, nodes[0], "wxa")
-		other := addMiniProgram(t, nodes[0], "wxb")
+		account := addMiniProgram(t, nodes[0], "wxb")
 		planOf := func(prefixes ...string) rules.Plan {
 			return newPlan(len(prefixes), func(p *rules.Planned) { p.Draft.Prefix = prefixes[p.Line-1] })
 		}
@@ -201,7 +201,7 @@ func TestImportRules_BareQuestionMark(t *testing.T) {
 		reads := 0
 		_, err = b[0].Import(t.Context(), func() iter.Seq2[rules.Planned, error] {
 			if reads++; reads == 2 { // the check
-				require.NoError(t, addRule(t.Context(), b[1], other, "r", "https://h.example/k?", false))
+				require.NoError(t, addRule(t.Context(), b[1], account, "r", "https://h.example/k?", false))
 			}
 			return planOf("https://h.example/k")()
 		}, false)

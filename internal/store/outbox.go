@@ -177,7 +177,8 @@ func claimQuery(k rowTable) string {
 func (t outboxQueries) SaveRow(ctx context.Context, kind outbox.Kind, r outbox.Row, previous time.Time) (bool, error) {
 	k, exceeded := rowTables[kind], r.NextAt.IsZero()
 	args := append([]any{r.ID, millis(previous)}, rowArgs(kind, r)[7:]...)
-	query := `UPDATE {rows} SET created_at = $3, attempts = $4, next_attempt_at = $5, sent_at = $6, status = $7, error = $8, {delivered} = $9, url = $10, response = $11`
+	query := `UPDATE {rows} SET created_at = $3, attempts = $4, next_attempt_at = $5, sent_at = $6, status = $7, error = $8,
+		{delivered} = $9, url = $10, response = $11`
 	if exceeded && k.removed {
 		query, args = `DELETE FROM {rows}`, args[:2]
 	} else if exceeded {

@@ -41,7 +41,8 @@ func (t accountQueries) ForgetQRCodes(ctx context.Context, account string, befor
 	// Each request deletes up to 100 expired codes and adds only one, so no backlog of expired codes builds up, and each request stays
 	// fast.
 	return t.run(ctx, `DELETE FROM qrcodes
-		WHERE code IN (SELECT code FROM qrcodes WHERE account = $1 AND expires_at > 0 AND expires_at < $2 LIMIT 100)`, account, millis(before))
+		WHERE code IN (SELECT code FROM qrcodes WHERE account = $1 AND expires_at > 0 AND expires_at < $2 LIMIT 100)`,
+		account, millis(before))
 }
 
 func (t accountQueries) Follower(ctx context.Context, account, openid string) (bool, error) {

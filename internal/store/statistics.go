@@ -318,7 +318,8 @@ func (t statisticsQueries) putOffsetSets(ctx context.Context, table string, sets
 			return err
 		}
 		return t.run(ctx, `INSERT INTO `+table+` (node, contiguous_to, extra) VALUES ($1, $2, $3)
-			ON CONFLICT (node) DO UPDATE SET contiguous_to = excluded.contiguous_to, extra = excluded.extra`, node, sets[node].ContiguousTo, text)
+			ON CONFLICT (node) DO UPDATE SET contiguous_to = excluded.contiguous_to, extra = excluded.extra`,
+			node, sets[node].ContiguousTo, text)
 	})
 }
 
@@ -415,7 +416,8 @@ func (t statisticsQueries) AllTuples(ctx context.Context, spans []stats.Span, yi
 		return append(tupleInto(&r.Tuple), &r.Rule, &r.Granularity, &r.Bucket, &r.Scans, &r.FirstScans)
 	})
 	return forEach(slices.Values(spans), func(span stats.Span) error {
-		return queryEach(ctx, t.Tx, scan, yield, `SELECT `+tupleColumns+`, rule, granularity, bucket, scans, first_scans FROM statistics_counts c JOIN statistics_tuples u ON u.id = c.tuple
+		return queryEach(ctx, t.Tx, scan, yield, `SELECT `+tupleColumns+`, rule, granularity, bucket, scans, first_scans
+			FROM statistics_counts c JOIN statistics_tuples u ON u.id = c.tuple
 			WHERE granularity = $1 AND bucket >= $2 AND bucket < $3`, int64(span.Granularity), span.From, span.To)
 	})
 }

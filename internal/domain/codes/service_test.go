@@ -297,9 +297,9 @@ func TestPress_DurableAfterReopen(t *testing.T) {
 		openid.OpenID, err)
 	assert.Equal(t, p.apply("y", 10_000).Start, 10_000, "start of the next block")
 	// A server with other keys must not start.
-	other := require.Value(codes.NewCodeKey(secret(4)))(t)
+	anotherKey := require.Value(codes.NewCodeKey(secret(4)))(t)
 	keys := p.Keys
-	p.Keys.Code = other
+	p.Keys.Code = anotherKey
 	err = p.CheckKeys(t.Context())
 	assert.True(t, err != nil && strings.Contains(err.Error(), "other code keys"), "CheckKeys with another code key = %v", err)
 	p.Keys = keys

@@ -244,10 +244,10 @@ func TestErase_FormerZone(t *testing.T) {
 			set.UTCOffsetHours = zone
 			c.Settings.Set(set)
 			for n := range 24 {
-				at := began.Add(time.Duration(n) * time.Hour)
-				event := scanlog.Event{ID: scantest.ID(at, r), OccurredAt: at, Source: "scan", User: user}
+				scannedAt := began.Add(time.Duration(n) * time.Hour)
+				event := scanlog.Event{ID: scantest.ID(scannedAt, r), OccurredAt: scannedAt, Source: "scan", User: user}
 				require.NoError(t, log.Append(t.Context(), []scanlog.Event{event}))
-				day := timebucket.Day(timebucket.Hour(at), int64(zone))
+				day := timebucket.Day(timebucket.Hour(scannedAt), int64(zone))
 				keys = append(keys, stats.UsersKey{Day: day}, stats.UsersKey{Day: stats.MonthSketches + timebucket.Month(day)})
 			}
 			require.NoError(t, c.CatchUpAndSave(t.Context()))

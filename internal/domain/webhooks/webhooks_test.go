@@ -571,7 +571,7 @@ func TestWebhooks_GoneInParallel(t *testing.T) {
 			answer := safehttp.Answer{Status: status}
 			status = 410
 			p.mu.Unlock()
-			time.Sleep(200 * time.Millisecond) // of the bubble
+			time.Sleep(200 * time.Millisecond) // simulated: all requests in flight get a 410 after it
 			return answer, nil
 		}
 		p.step()

@@ -152,6 +152,6 @@ func TestImport_LongestLines(t *testing.T) {
 		list(5, `"https://big.example/%s"`, 4000)+`}`).WantStatus(t, 200, "a rule with long test links")
 	for _, kind := range []string{"accounts", "rules", "gs1"} {
 		got := servertest.Decode[importResult](t, importNDJSON(s, kind, s.Admin("GET", "/export/"+kind, "").Body))
-		assert.True(t, got.Lines > 0 && got.Unchanged == got.Lines, "import of the export of %s = %+v, want only unchanged lines", kind, got)
+		assert.True(t, got.Lines > 0 && got.Unchanged == got.Lines, "import of exported %s = %+v, want unchanged lines", kind, got)
 	}
 }

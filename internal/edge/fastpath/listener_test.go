@@ -353,10 +353,10 @@ func TestLane_PartialRequestHandedOver(t *testing.T) {
 		client := dial()
 		io.WriteString(client, half)
 		client.CloseWrite()
-		other := require.Value(listener.Accept())(t)
-		got, err := io.ReadAll(other)
+		conn := require.Value(listener.Accept())(t)
+		got, err := io.ReadAll(conn)
 		assert.True(t, err == nil && string(got) == half, "handed over %q, %v, want %q", got, err, half)
-		other.Close()
+		conn.Close()
 	}
 }
 

@@ -155,12 +155,12 @@ func TestJournal_EraseReadsOnlyMatchingFiles(t *testing.T) {
 	erase(newUser(14_400), 1, 4, "with new filters")
 	// So does a segment with a filter that a power cut damaged, or that belongs to another segment.
 	filters, _ = filepath.Glob(filepath.Join(dir, "*"+usersSuffix))
-	other := require.Value(os.ReadFile(filters[30]))(t)
+	laterFilter := require.Value(os.ReadFile(filters[30]))(t)
 	for i, name := range filters[:30] {
 		b := require.Value(os.ReadFile(name))(t)
 		switch i % 5 {
 		case 0:
-			b = other
+			b = laterFilter
 		case 1:
 			b = make([]byte, len(b))
 		case 2:

@@ -31,8 +31,8 @@ func TestParseSigners_PackageNamespace(t *testing.T) {
 		err := verify(line)
 		assert.True(t, (err == nil) == trusted, "Verify with %q: %v, want success %t", line, err, trusted)
 	}
-	other := require.Value(printpackage.NewSigner([]byte(strings.Repeat("k", 32))))(t)
-	assert.ErrorIs(t, verify(other.AllowedSigners()), printpackage.ErrSignature, "Verify with another signer")
+	stranger := require.Value(printpackage.NewSigner([]byte(strings.Repeat("k", 32))))(t)
+	assert.ErrorIs(t, verify(stranger.AllowedSigners()), printpackage.ErrSignature, "Verify with another signer")
 }
 
 // TestPrintPackage_RejectsMixedRecipients verifies that Recipients rejects classic and hybrid keys in one package, which age cannot
