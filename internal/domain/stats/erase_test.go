@@ -239,6 +239,8 @@ func TestErase_FormerZone(t *testing.T) {
 		log, r, user := &scantest.Memory{}, rand.New(rand.NewPCG(15, 7)), scanlog.UserHash{7}
 		c := scantest.NewAggregator(s, log)
 		var keys []stats.UsersKey
+		old := began.AddDate(-2, 0, 0) // retention removes a scan of this time
+		require.NoError(t, log.Append(t.Context(), []scanlog.Event{{ID: scantest.ID(old, r), OccurredAt: old, Source: "scan"}}))
 		for _, zone := range []int{14, -12, 8, 0} {
 			set := settings.Defaults()
 			set.UTCOffsetHours = zone

@@ -316,11 +316,12 @@ func (c *Aggregator) Forget(ctx context.Context, before time.Time) error {
 	if err := c.CatchUp(ctx); err != nil {
 		return err
 	}
-	state, err := c.change(ctx, func(_ Tx, s *State) error {
-		if s.RetentionFloor.Before(before) {
+	state, err := c.change(ctx, func(tx Tx, s *State) error {
+		first, found, err := tx.FirstCounted(ctx, PerHourOfAll, 0)
+		if s.RetentionFloor.Before(before) && (s.OldestHour > 0 || found && PerHour.Start(first, 0).Before(before)) {
 			s.RetentionFloor = before
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("recording the removal of old scans: %w", err)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/contract/settings"
 	"github.com/qrjump/qrjump/internal/domain/stats"
 	"github.com/qrjump/qrjump/internal/domain/stats/hyperloglog"
 	"github.com/qrjump/qrjump/internal/domain/stats/verify"
@@ -131,7 +132,8 @@ func TestSketchStore_WritesDelta(t *testing.T) {
 	})
 }
 
-// TestRetention_KeepsCounterPosition verifies that the counter continues at its position after the removal of old scans.
+// TestRetention_KeepsCounterPosition verifies that the counter continues at its position after the removal of old scans. If no scan was
+// old enough, a recount compares all numbers, also those of users in another time zone.
 func TestRetention_KeepsCounterPosition(t *testing.T) {
 	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
 		log, events := &scantest.Memory{}, &scantest.Traffic{Random: rand.New(rand.NewPCG(14, 6)), Now: began, Users: 50}
@@ -150,5 +152,12 @@ func TestRetention_KeepsCounterPosition(t *testing.T) {
 		count(1)
 		assert.Equal(t, log.Yielded, 1, "scans read for one new scan after the removal")
 		checkCounts(t, c, sum)
+		set := settings.Defaults()
+		set.UTCOffsetHours = -5
+		c.Settings.Set(set)
+		recount, err := verify.Recounter{Counter: c}.Run(t.Context())
+		assert.True(t, err == nil && recount.Differences == 0 && recount.Since.IsZero(),
+			"recount = %+v, %v, want no difference since the first scan", recount, err)
+		assert.True(t, stateOf(t, s).ZoneChangedAt.IsZero(), "the users of past days keep the former time zone")
 	})
 }

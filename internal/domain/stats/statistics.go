@@ -281,7 +281,7 @@ type State struct {
 	SketchOffset int64
 	// Offset is the time zone of the days, in hours east of UTC.
 	Offset int64
-	// RetentionFloor is the time before which scans may be missing in the log.
+	// RetentionFloor is the time before which scans may be missing in the log; zero = no counted scan is missing.
 	RetentionFloor time.Time
 	// ZoneChangedAt is the time at which the time zone was changed, if scans had been removed before: the users of earlier days are still
 	// counted by the days of the previous time zone.
