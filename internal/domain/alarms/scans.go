@@ -24,7 +24,7 @@ import (
 type Scans struct {
 	CodeName
 	Scans   int64
-	FirstAt time.Time // time of the first scan in the scan log
+	FirstAt time.Time // earliest time of a scan
 	LastAt  time.Time // latest time of a scan
 	Users   hyperloglog.Users
 	// Networks and Regions count the distinct networks and regions; they stop counting at manyNetworks and manyRegions.
@@ -253,7 +253,8 @@ var mobileClient = regexp.MustCompile(`\bNetType/[2-6]G`)
 // Add counts one more scan; offset is the time zone that defines days, in hours east of UTC. Add must be called with the events in
 // the order of the scan log.
 func (c *Scans) Add(e *scanlog.Event, offset int64, places Places) {
-	if c.LastAt.Sub(c.FirstAt) < firstWeeks && e.OccurredAt.Sub(c.FirstAt) >= firstWeeks { // the first scan after these weeks
+	if c.LastAt.Sub(c.FirstAt) < firstWeeks &&
+		max(e.OccurredAt.Sub(c.FirstAt), c.LastAt.Sub(e.OccurredAt)) >= firstWeeks { // the first scan outside these weeks
 		c.FirstScore = int64(c.Score())
 	}
 	hour := timebucket.Hour(e.OccurredAt)
@@ -271,7 +272,7 @@ func (c *Scans) add(e *scanlog.Event, day int64, hourOfDay int, loc Place, mobil
 		c.sinceDismissal.redeemedAt = c.redeemedAt
 		c.sinceDismissal.add(e, day, hourOfDay, loc, mobile)
 	}
-	if c.Scans == 0 {
+	if c.Scans == 0 || e.OccurredAt.Before(c.FirstAt) {
 		c.FirstAt = e.OccurredAt
 	}
 	c.Scans++

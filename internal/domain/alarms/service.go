@@ -51,7 +51,7 @@ type Row struct {
 	CodeName
 	Scans          int64
 	Users          int64     // distinct, see Scans
-	FirstAt        time.Time // time of the first scan in the scan log
+	FirstAt        time.Time // earliest time of a scan
 	LastAt         time.Time // latest time of a scan
 	Score          int64
 	FirstScore     int64  // score of the scans in the first weeks, see Scans

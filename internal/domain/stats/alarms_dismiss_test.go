@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -161,7 +162,9 @@ func TestAlarmReplay_MatchesThreshold(t *testing.T) {
 		var all []scanlog.Event
 		for i := range int64(30) { // code i is scanned by 10+i users
 			c := &codeTraffic{name: alarms.CodeName{Batch: 7, Index: i}}
-			all = append(all, c.scans(10+int(i), began.AddDate(0, 0, -int(4*i)))...) // from code 23 on: before the last 90 days
+			list := c.scans(10+int(i), began.AddDate(0, 0, -int(4*i))) // from code 23 on: before the last 90 days
+			slices.Reverse(list)                                       // scans may arrive after later scans
+			all = append(all, list...)
 		}
 		n.count(n.a, all)
 		n.now = began.Add(time.Hour)

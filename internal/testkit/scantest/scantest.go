@@ -91,9 +91,15 @@ func (l *Memory) Read(_ context.Context, start int64) iter.Seq2[scanlog.Entry, e
 	}
 }
 
-// ListRange ignores the times: an implementation may return further entries.
-func (l *Memory) ListRange(ctx context.Context, start int64, _, _ time.Time) iter.Seq2[scanlog.Entry, error] {
-	return l.Read(ctx, start)
+// ListRange yields only entries in the time range, like the log in the database.
+func (l *Memory) ListRange(ctx context.Context, start int64, from, to time.Time) iter.Seq2[scanlog.Entry, error] {
+	return func(yield func(scanlog.Entry, error) bool) {
+		for e, err := range l.Read(ctx, start) {
+			if wanted := !e.OccurredAt.Before(from) && e.OccurredAt.Before(to); (wanted || err != nil) && !yield(e, err) {
+				return
+			}
+		}
+	}
 }
 
 func (l *Memory) ForUsers(ctx context.Context, users scanlog.Users, start int64) iter.Seq2[scanlog.Entry, error] {
