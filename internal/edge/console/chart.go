@@ -358,8 +358,12 @@ func (v *request) happenings(marks []client.ScanPosition, t timeline) (list []ha
 func (v *request) charted(s statisticsView) (ch chart, err error) {
 	rows := s.Numbers.Rows
 	if s.By == "" {
-		sum := timeline{rows: rows}.sum(numberOf)
-		return chart{Lying: v.frequent(s.Group, rows[:min(len(rows), maxBarGroups)], sum)}, nil
+		total := s.Numbers
+		if asked := s.query(); total.More { // the rows are not all values
+			asked.Group = ""
+			total, err = v.api.Statistics.Get(v.ctx(), asked)
+		}
+		return chart{Lying: v.frequent(s.Group, rows[:min(len(rows), maxBarGroups)], timeline{rows: total.Rows}.sum(numberOf))}, err
 	}
 	if s.Group != "" {
 		return v.multiples(s)

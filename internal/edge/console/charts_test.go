@@ -174,7 +174,8 @@ func TestChart_GroupsAndTopValues(t *testing.T) {
 	s.Exec(`INSERT INTO statistics_sums (granularity, dimension, bucket, value, scans, first_scans)
 		WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1001)
 		SELECT 1, 7, (SELECT MIN(bucket) FROM statistics_sums WHERE granularity = 1), 'x' || i, 1, 0 FROM n`)
-	v.get("/console/statistics?days=7&by=&group=source").wantText(t, "x10<") // more values than a result has rows
+	v.get("/console/statistics?days=7&by=&group=source").wantText(t, "x10<", // more values than a result has rows
+		`<span class="num">65 <span class="muted">100%</span>`)
 }
 
 // TestChartMarks_LimitedToAccount verifies that a caller limited to an account gets the marks of this account only.

@@ -99,7 +99,7 @@ func (v *request) homeScans(data *homeView) error {
 		data.Tasks = append(data.Tasks, first)
 	}
 	y, m, d := data.now.Date()
-	past, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{To: data.now.AddDate(0, 0, -7).Format(time.RFC3339),
+	past, err := v.api.Statistics.Get(v.ctx(), client.StatisticsQuery{To: data.now.AddDate(0, 0, -7).Add(time.Second).Format(time.RFC3339),
 		From: time.Date(y, m, d-7, 0, 0, 0, 0, data.now.Location()).Format(time.RFC3339), Filter: map[string]string{"owner": v.Account()}})
 	if err != nil {
 		return err

@@ -92,4 +92,7 @@ func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 	p.wantText(t, "Publishes of shop left this month: 3", `href="/console/accounts/shop"`)
 	assert.True(t, !strings.Contains(p.Body, "nightly") && !strings.Contains(p.Body, "not downloaded"),
 		"tasks of bo = %s, want none of other roles", p.Body)
+	s.Admin("PUT", "/emulator/clock", `{"now":"2026-01-30T16:00:00Z"}`) // midnight
+	root.signIn("root", password, "")
+	root.get("/console/home").wantText(t, "<dt>Scans today</dt><dd>0</dd><dd>same day last week up to this hour: 0</dd>")
 }
