@@ -64,11 +64,8 @@ const (
 	Users      Metric = "users" // distinct users in each day, week or month, or in the whole time range; not by hour
 )
 
-// MaxAnswers is the maximum number of rows in one result.
-const MaxAnswers = 1000
-
-// MaxOffset is the maximum offset of a page of results.
-const MaxOffset = 100_000
+// MaxAnswers is the maximum number of rows in one result: about as many as a spreadsheet shows.
+const MaxAnswers = 1_000_000
 
 // BadQuestion is the error for an invalid query: the reason in one sentence.
 type BadQuestion string
@@ -153,9 +150,6 @@ func (q Question) query(s State) (Query, error) {
 	}
 	if q.From.Year() < 1970 || q.To.Year() > 9999 {
 		return Query{}, BadQuestion("from and to must be between the years 1970 and 9999")
-	}
-	if q.Limit < 0 || q.Limit > MaxAnswers || q.Offset < 0 || q.Offset > MaxOffset {
-		return Query{}, BadQuestion(fmt.Sprintf("limit is at most %d and offset at most %d", MaxAnswers, MaxOffset))
 	}
 	q.Limit = cmp.Or(q.Limit, 100)
 	out := Query{Question: q}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +26,9 @@ var tableKinds = map[string]string{"csv": "text/csv; charset=utf-8", "parquet": 
 
 // rowsAtOnce is the maximum number of rows of a Parquet row group; the limit bounds the memory of an export.
 const rowsAtOnce = 20_000
+
+// alarmsAtOnce is the number of alarms that an export reads at once.
+const alarmsAtOnce = 1000
 
 // visitor calls a function for each row of a table, until the function returns an error.
 type visitor[Row any] func(context.Context, func(Row) error) error
@@ -109,6 +113,11 @@ func cell(value any) string {
 			return ""
 		}
 		return value.Format(time.RFC3339)
+	case *int64:
+		if value == nil {
+			return ""
+		}
+		return strconv.FormatInt(*value, 10)
 	case time.Time:
 		return value.Format(time.RFC3339)
 	case string:
@@ -121,9 +130,9 @@ func cell(value any) string {
 type numberRow struct {
 	At    *time.Time `parquet:"starts_at,optional,timestamp(millisecond)"`
 	Value string     `parquet:"value"`
-	Scans int64      `parquet:"scans"`
-	First int64      `parquet:"first_scans"`
-	Users int64      `parquet:"users"`
+	Scans *int64     `parquet:"scans,optional"`
+	First *int64     `parquet:"first_scans,optional"`
+	Users *int64     `parquet:"users,optional"`
 }
 
 type missRow struct {
@@ -160,29 +169,19 @@ func (a scanAPI) exportStatistics(ctx context.Context, in *struct {
 	if _, err := owners(ctx, in.Owner); err != nil {
 		return adminroute.File{}, err
 	}
-	return tableFile("qrjump-statistics", in.TableFormat, collected(func(ctx context.Context) (rows []numberRow, err error) {
+	return tableFile("qrjump-statistics", in.TableFormat, collected(func(ctx context.Context) ([]numberRow, error) {
 		q, err := a.question(ctx, &in.StatisticsQuestion)
 		if err != nil {
 			return nil, err
 		}
-		for q.Limit = stats.MaxAnswers; ; q.Offset += q.Limit {
-			found, err := a.Scans.Execute(ctx, q)
-			if err != nil {
-				return nil, err
-			}
-			for _, r := range showAnswers(q, found).Rows {
-				row := numberRow{At: r.StartsAt, Value: r.Value}
-				if r.Users != nil {
-					row.Users = *r.Users
-				} else {
-					row.Scans, row.First = *r.Scans, *r.FirstScans
-				}
-				rows = append(rows, row)
-			}
-			if !found.More {
-				return rows, nil
-			}
+		q.Limit = stats.MaxAnswers // one query, because the counts may change between two queries
+		found, err := a.Scans.Execute(ctx, q)
+		if err == nil && found.More {
+			err = refused("the table has more than %d rows: choose a shorter period or a filter", q.Limit)
 		}
+		return mapped(showAnswers(q, found).Rows, func(r statisticsRow) numberRow {
+			return numberRow{r.StartsAt, r.Value, r.Scans, r.FirstScans, r.Users}
+		}), err
 	})), nil
 }
 
@@ -216,7 +215,7 @@ func (a scanAPI) exportAlarms(ctx context.Context, in *struct {
 	return tableFile("qrjump-alarms", in.TableFormat, collected(func(ctx context.Context) (rows []alarmRow, err error) {
 		q := q
 		q.Newest = false // pages are read in ascending order of alarm number
-		for q.Limit = cmp.Or(in.Limit, stats.MaxAnswers); ; q.After = rows[len(rows)-1].ID {
+		for q.Limit = cmp.Or(in.Limit, alarmsAtOnce); ; q.After = rows[len(rows)-1].ID {
 			list, err := a.Alarms.Alarms(ctx, q)
 			if err != nil {
 				return nil, err

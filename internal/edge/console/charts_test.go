@@ -176,6 +176,12 @@ func TestChart_GroupsAndTopValues(t *testing.T) {
 		SELECT 1, 7, (SELECT MIN(bucket) FROM statistics_sums WHERE granularity = 1), 'x' || i, 1, 0 FROM n`)
 	v.get("/console/statistics?days=7&by=&group=source").wantText(t, "x10<", // more values than a result has rows
 		`<span class="num">65 <span class="muted">100%</span>`)
+	s.Exec(`INSERT INTO statistics_sums (granularity, dimension, bucket, value, scans, first_scans)
+		WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 101999)
+		SELECT 1, 7, b.bucket + i % 5, 'y' || i, 1, 0 FROM n,
+			(SELECT MIN(bucket) AS bucket FROM statistics_sums WHERE granularity = 1) AS b`)
+	file := v.get("/console/statistics/numbers.csv?from=2040-01-01&by=day&group=source")
+	assert.Equal(t, strings.Count(file.Body, ",y"), 102_000, "rows of a large file, which begins with %.80q", file.Body)
 }
 
 // TestChartMarks_LimitedToAccount verifies that a caller limited to an account gets the marks of this account only.

@@ -96,6 +96,8 @@ func TestStatisticsFiles_EqualPage(t *testing.T) {
 	numbers := v.get("/console/statistics/numbers.csv?by=&group=app").Body
 	assert.True(t, strings.Contains(numbers, ",shop,3,") && strings.HasPrefix(numbers, "\ufeffstarts_at,value,scans,first_scans,users\n"),
 		"numbers.csv = %v, want 3 scans of shop", numbers)
+	numbers = v.get("/console/statistics/numbers.csv?by=&group=app&count=users").Body
+	assert.True(t, strings.Contains(numbers, "\n,shop,,,1\n"), "numbers.csv = %v, want users of shop, and no numbers of scans", numbers)
 	for table, rows := range map[string]int64{"numbers": 1, "unmatched": 1, "alarms": 0, "scans": 4} {
 		p := v.get("/console/statistics/" + table + ".parquet?by=")
 		file, err := parquet.OpenFile(strings.NewReader(p.Body), int64(len(p.Body)))
