@@ -267,7 +267,7 @@ func scanLine(cells []string) []byte {
 }
 
 var scanColumns = []string{"scan_id", "occurred_at", "user", "source", "client", "network", "region", "action", "kind", "reason", "appid",
-	"version", "rule_id", "application_id", "code_index", "activity", "brand", "product", "text", "serial"}
+	"version", "rule_id", "application_id", "code_index", "activity", "brand", "product", "text", "serial", "owner"}
 
 // scanCells returns a scan's cells in the columns scanColumns.
 func scanCells(s client.RecordedScan) []string {
@@ -277,7 +277,7 @@ func scanCells(s client.RecordedScan) []string {
 	}
 	return mapped([]string{s.ScanID, s.OccurredAt.UTC().Format(time.RFC3339Nano), s.User, s.Source, s.Client, s.Network, s.Region, s.Action,
 		s.Kind, s.Reason, s.AppID, s.Version, numberOrNone(s.RuleID), code, index,
-		s.Activity, s.Brand, s.Product, s.Text, s.Serial}, adminroute.EscapeCSVFormula)
+		s.Activity, s.Brand, s.Product, s.Text, s.Serial, s.Owner}, adminroute.EscapeCSVFormula)
 }
 
 func numberOrNone(n int64) string { return textIf(n != 0, number(n)) }
