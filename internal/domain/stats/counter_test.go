@@ -476,41 +476,6 @@ func readerPositions(t *testing.T, s *store.Store) (p positions) {
 	return p
 }
 
-// TestCounter_MixedVersionsDuringUpgrade lets a node of the previous version and a node of this version count in turn. The previous
-// version stores no checkpoint, so a stored checkpoint of another position must not be used to identify the scan log.
-func TestCounter_MixedVersionsDuringUpgrade(t *testing.T) {
-	scantest.ForEachStore(t, func(t *testing.T, s *store.Store) {
-		events, sum := &scantest.Traffic{Random: rand.New(rand.NewPCG(8, 9)), Now: began, Users: 50}, newNaive()
-		log := &scantest.Memory{}
-		c, earlier := scantest.NewAggregator(s, log), scantest.NewAggregator(s, log)
-		count := func(c *stats.Aggregator) {
-			t.Helper()
-			list := events.Take(200)
-			sum.add(list...)
-			require.NoError(t, errors.Join(log.Append(t.Context(), list), c.CatchUp(t.Context())))
-		}
-		count(c)
-		addScanWebhook(t, s, 40, 120)
-		for range 2 {
-			before := stateOf(t, s)
-			require.True(t, before.Checkpoint != "", "the state has no checkpoint, want one at its position")
-			count(earlier)
-			// The previous version leaves the columns of schema 15 unchanged.
-			require.NoError(t, s.UpdateStatistics(t.Context(), func(tx stats.Tx) error {
-				state, err := tx.StatisticsState(t.Context())
-				state.Checkpoint, state.KeptCount, state.MissingCount = before.Checkpoint, before.KeptCount, before.MissingCount
-				return errors.Join(err, tx.PutStatisticsState(t.Context(), state))
-			}))
-			count(c)
-			checkCounts(t, c, sum)
-			n, err := c.MissingScans(t.Context())
-			require.True(t, err == nil && n == 0, "MissingScans() = %d, %v, want 0", n, err)
-			require.Equal(t, readerPositions(t, s), positions{webhook: 40, reader: 120}, "positions of the webhook and its reader")
-		}
-		checkRecount(t, c)
-	})
-}
-
 // TestCounter_OlderLedgerContinued restores an earlier scan log that grows again. Events that webhooks received must not be sent again. If
 // events name their journal, exactly the events that were not counted yet must be counted.
 func TestCounter_OlderLedgerContinued(t *testing.T) {

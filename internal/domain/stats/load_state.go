@@ -140,8 +140,7 @@ func (c *Aggregator) compareWithLog(ctx context.Context, end int64) (t compariso
 		}
 	case end < t.state.CountedOffset:
 		t.cut = end
-	case t.state.Checkpoint != "" && t.state.Checkpoint == t.state.LastScanID:
-		// If Checkpoint differs from LastScanID, the last writer was a version of this program that does not set Checkpoint.
+	case t.state.Checkpoint != "":
 		if t.differs, err = c.lastScanDiffers(ctx, t.state); t.differs {
 			t.cut = end
 		}

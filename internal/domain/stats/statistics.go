@@ -269,7 +269,7 @@ type State struct {
 	// LogID is the ID of the log to which all positions refer; "" if the log has none.
 	LogID         string
 	CountedOffset int64  // position of the last counted event
-	Checkpoint    string // ID of the scan at CountedOffset; unknown if "" or different from LastScanID
+	Checkpoint    string // ID of the scan at CountedOffset; "" = unknown
 	LastScanID    string // ID of the last counted scan, in any scan log
 	LastScanAt    time.Time
 	Scans         int64 // number of counted scans
