@@ -47,14 +47,16 @@ func (s *Service) Get(ctx context.Context, caller accounts.Account, name CodeNam
 	return s.LookupConsistent(ctx, f)
 }
 
-// noteOrRefuseName applies NoteOrRefuse to a request that gives code_url in addition to code, or a code_url that differs from the printed
-// text. noteOrRefuseName ignores a leading http://, which scanning apps may prepend to a text.
+// noteOrRefuseName applies NoteOrRefuse to a request that gives code_url in addition to code, or whose code or code_url differs from the
+// printed one. noteOrRefuseName ignores a leading http://, which scanning apps may prepend to a text.
 func (s *Service) noteOrRefuseName(ctx context.Context, name CodeName, f Found) error {
-	if name.URL == "" {
-		return nil
-	}
 	cfg := s.Settings.Get()
-	if name.Code != "" {
+	switch {
+	case name.URL == "" && name.Code != "" && name.Code != f.Code:
+		return cfg.NoteOrRefuse(ctx, behaviour.CodesQueryForm, "code is not as it is printed")
+	case name.URL == "":
+		return nil
+	case name.Code != "":
 		if err := cfg.NoteOrRefuse(ctx, behaviour.CodesQueryTwo, "code and code_url are given"); err != nil {
 			return err
 		}
