@@ -258,9 +258,10 @@ func handler(levels []*Entry, t time.Time, id identifier) (candidate, bool) {
 	return candidate{}, false
 }
 
-// delegated returns the address of a key at the resolver of a handledBy link.
+// delegated returns the address of a key at the resolver of a handledBy link: the key follows the path of the link, before its query.
 func (h candidate) delegated(id identifier, query string) string {
-	return appendQuery(strings.TrimRight(h.address, "/")+"/"+id.key(), query)
+	root := h.address[:strings.IndexAny(h.address+"?", "?#")]
+	return appendQuery(strings.TrimRight(root, "/")+"/"+id.key()+h.address[len(root):], query)
 }
 
 // reportFollowed reports a redirect to the Followed callback, except for a HEAD request or a browser's prefetch.

@@ -97,10 +97,10 @@ func (c *hostCache) put(host string, known bool, now time.Time) {
 	(*target)[host] = now.Add(hostFresh)
 }
 
-// known reports whether a host belongs to printed codes or has rules. A host that is not cached counts against the client's rate
-// limit, because it needs a database query; answered reports that known has sent a response, because the limit is exceeded.
+// known reports whether a host belongs to printed codes or GS1 links, or has rules. A host that is not cached counts against the client's
+// rate limit, because it needs a database query; answered reports that known has sent a response, because the limit is exceeded.
 func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (known, answered bool) {
-	if slices.Contains(g.prefixHosts(), host) {
+	if slices.Contains(g.prefixHosts(), host) || g.Settings.Get().GS1Hosts.Has(host) {
 		return true, false
 	}
 	now := g.RealNow()
