@@ -114,13 +114,13 @@ const maxFollowed = 300
 func (s *Server) links() *digitallink.Resolver {
 	seen := map[string]bool{}
 	for _, path := range apiPaths() {
-		seen[firstSegment(path)] = true
+		seen[landing.FirstSegment(path)] = true
 	}
 	scans := s.scanAPI()
 	var followed ratelimit.FixedWindow[any]
 	return &digitallink.Resolver{Service: s.domain.products, Scheme: s.access().scheme,
 		Reserved: func(path string) bool {
-			return seen[firstSegment(path)] || slices.Contains(consent.Paths, path) || landing.IsLinksFile(path)
+			return seen[landing.FirstSegment(path)] || slices.Contains(consent.Paths, path) || landing.IsLinksFile(path)
 		},
 		Opens: func(text string) bool {
 			d := scans.Resolver.Resolve(scan.Request{Text: text, At: s.now()})
@@ -134,11 +134,6 @@ func (s *Server) links() *digitallink.Resolver {
 		},
 		Page:    (&landing.Gateway{Log: s.log}).NoLink,
 		Observe: func(status int) { s.metrics.gs1.WithLabelValues(strconv.Itoa(status)).Inc() }}
-}
-
-func firstSegment(path string) string {
-	segment, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return segment
 }
 
 // consentPage returns the page on which a person approves an authorisation; without --dev, the approval needs the admin token.

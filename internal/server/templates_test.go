@@ -30,7 +30,7 @@ var templateCases = []struct {
 	weak bool // its codes are guessable
 }{
 	{name: "prefix and secret", page: true},
-	{name: "a link of a host of its own", OrderPut: client.OrderPut{Text: "https://trace.example/p/{serial}/{secret}"}, page: true},
+	{name: "a link of a host of its own", OrderPut: client.OrderPut{Text: "https://trace.example/产品 A/{serial}/{secret}"}, page: true},
 	{name: "GS1", OrderPut: client.OrderPut{Text: "https://id.brand.example/01/{gtin}/21/{serial}?98={secret}", GTIN: "9506000134352"},
 		page: true},
 	{name: "GS1 with a serial of the brand's own", page: true,

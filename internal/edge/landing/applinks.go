@@ -256,12 +256,7 @@ func pattern(text string) string { return strings.ReplaceAll(text, "$(", "?(") }
 // links in upper or lower case, valid or not, because the app itself reports an invalid code.
 func (g *Gateway) codeLines(host string) (lines []component) {
 	for _, prefix := range g.Prefixes() {
-		// A prefix may have no scheme, and its letters may be upper case, as in QR codes on products.
-		_, rest, found := strings.Cut(prefix, "://")
-		if !found {
-			rest = prefix
-		}
-		if name, path, _ := strings.Cut(strings.ToLower(rest), "/"); name == host {
+		if name, path, _ := strings.Cut(withoutScheme(prefix), "/"); name == host {
 			lines = append(lines, component{Path: strings.ReplaceAll("/"+path, "*", "?") + strings.Repeat("?", codes.TailLength),
 				CaseSensitive: new(false)})
 		}

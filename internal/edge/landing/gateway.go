@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -96,7 +97,7 @@ const (
 func (g *Gateway) Middleware(next http.Handler) http.Handler {
 	family := map[string]bool{}
 	for _, path := range g.APIPaths {
-		family[firstSegment(path)] = true
+		family[FirstSegment(path)] = true
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
@@ -115,7 +116,7 @@ func (g *Gateway) Middleware(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		case len(named) > 0:
 			g.serve(w, r, host, nil)
-		case family[firstSegment(r.URL.Path)], slices.Contains(g.APIPages, r.URL.Path), !reads && !g.takesPIN(r, host):
+		case family[FirstSegment(r.URL.Path)], slices.Contains(g.APIPages, r.URL.Path), !reads && !g.takesPIN(r, host):
 			next.ServeHTTP(w, r)
 		default:
 			g.serve(w, r, host, next)
@@ -123,12 +124,14 @@ func (g *Gateway) Middleware(next http.Handler) http.Handler {
 	})
 }
 
-func firstSegment(path string) string {
+// FirstSegment returns the path up to its second slash, without slashes.
+func FirstSegment(path string) string {
 	segment, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	return segment
 }
 
-// decide returns the link of a request and the decision for the link; the decision is empty if the link is too long.
+// decide returns the link of a request and the decision for the link; the decision is empty if the link is too long. If the link of a code
+// has characters that a browser escapes, such as Chinese characters or spaces, decide returns the link as printed.
 func (g *Gateway) decide(r *http.Request, host string) (text string, d scan.Decision) {
 	target := r.RequestURI
 	if !strings.HasPrefix(target, "/") { // a request through a proxy contains the host in its request line
@@ -137,6 +140,11 @@ func (g *Gateway) decide(r *http.Request, host string) (text string, d scan.Deci
 	text = g.Scheme(r) + "://" + host + target
 	if len(text) <= rules.MaxLink {
 		d = g.Resolve(scan.Request{Text: text, At: g.Now()})
+	}
+	if plain, err := url.PathUnescape(text); err == nil && plain != text && d.Action == scan.OpenURL && d.Kind == "" {
+		if printed := g.Resolve(scan.Request{Text: plain, At: g.Now()}); isCode(printed) {
+			return plain, printed
+		}
 	}
 	return text, d
 }
@@ -438,9 +446,7 @@ func (g *Gateway) observe(p Page) {
 func (g *Gateway) prefixHosts() []string {
 	var hosts []string
 	for _, prefix := range g.Prefixes() {
-		lower := strings.ToLower(prefix) // CheckPrefix: ASCII only
-		lower = strings.TrimPrefix(strings.TrimPrefix(lower, "https://"), "http://")
-		host, _, _ := strings.Cut(lower, "/")
+		host, _, _ := strings.Cut(withoutScheme(prefix), "/")
 		if !slices.Contains(hosts, host) {
 			hosts = append(hosts, host)
 		}
@@ -451,4 +457,9 @@ func (g *Gateway) prefixHosts() []string {
 		}
 	}
 	return hosts
+}
+
+// withoutScheme returns a prefix of code texts in lower case, without the scheme that it may have.
+func withoutScheme(prefix string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(strings.ToLower(prefix), "https://"), "http://") // CheckPrefix: ASCII only
 }
