@@ -413,11 +413,11 @@ func (t accountQueries) PutToken(ctx context.Context, k accounts.Token) error {
 	return t.execQueued(ctx, nil, `INSERT INTO access_tokens (`+tokenRows.columns+`) VALUES (`+placeholders(1, len(args))+`)`, args...)
 }
 
-func (t accountQueries) ShortenTokens(ctx context.Context, appid string, series accounts.TokenKind, now, instant time.Time) error {
-	t.touched.Add(appid)
+func (t accountQueries) ShortenTokens(ctx context.Context, k accounts.Token, instant time.Time) error {
+	t.touched.Add(k.AppID)
 	return t.execQueued(ctx, nil, `UPDATE access_tokens SET superseded_at = $4
-		WHERE appid = $1 AND kind = $2 AND (superseded_at = 0 AND expires_at > $3 OR superseded_at > $4)`,
-		appid, string(series), millis(now), millis(instant))
+		WHERE appid = $1 AND kind = $2 AND component = $5 AND (superseded_at = 0 AND expires_at > $3 OR superseded_at > $4)`,
+		k.AppID, string(k.Kind), millis(k.IssuedAt), millis(instant), k.Component)
 }
 
 func (t accountQueries) ExpireTokens(ctx context.Context, appid string, instant time.Time) error {

@@ -106,13 +106,6 @@ func (t accountQueries) DeleteGrant(ctx context.Context, component, appid string
 		`DELETE FROM grants WHERE component = $1 AND appid = $2`, component, appid)
 }
 
-func (t accountQueries) ShortenAuthorizerTokens(ctx context.Context, component, appid string, instant time.Time) error {
-	t.touched.Add(appid)
-	return t.run(ctx, `UPDATE access_tokens SET superseded_at = $3
-		WHERE appid = $1 AND component = $2 AND (superseded_at = 0 AND expires_at > $3 OR superseded_at > $3)`,
-		appid, component, millis(instant))
-}
-
 func (t accountQueries) VerifyTicket(ctx context.Context, component, hash string) (accounts.VerifyTicket, error) {
 	k := accounts.VerifyTicket{Component: component, Hash: hash}
 	var issued int64

@@ -119,7 +119,8 @@ func TestComponentTokens_RevokedByAccount(t *testing.T) {
 					return err
 				}
 			}
-			return tx.accounts().ShortenAuthorizerTokens(ctx, "wxc", "wxa", t0)
+			k := accounts.Token{AppID: "wxa", Component: "wxc", Kind: accounts.Authorizer, IssuedAt: t0}
+			return tx.accounts().ShortenTokens(ctx, k, t0)
 		})
 		view(t, s, func(ctx context.Context, tx *Tx) error {
 			for _, hash := range []string{"own", "b", "c", "d"} {

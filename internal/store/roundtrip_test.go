@@ -217,7 +217,7 @@ func TestToken_RevokedByAccountAndSeries(t *testing.T) {
 		shorten := func(d time.Duration) {
 			t.Helper()
 			update(t, s, func(ctx context.Context, tx *Tx) error {
-				return tx.accounts().ShortenTokens(ctx, "wxa", accounts.Plain, ten, t0.Add(d))
+				return tx.accounts().ShortenTokens(ctx, accounts.Token{AppID: "wxa", Kind: accounts.Plain, IssuedAt: ten}, t0.Add(d))
 			})
 		}
 		update(t, s, func(ctx context.Context, tx *Tx) error {

@@ -219,7 +219,7 @@ func (d *Service) endAuthorized(ctx context.Context, tx Tx, a Agreement, now tim
 	if s := d.Settings.Get(); !s.Refuses(behaviour.ComponentReauthorized) {
 		cut = now.Add(TokenOverlap)
 	}
-	return tx.ShortenAuthorizerTokens(ctx, a.Component, a.AppID, cut)
+	return tx.ShortenTokens(ctx, Token{AppID: a.AppID, Component: a.Component, Kind: Authorizer, IssuedAt: now}, cut)
 }
 
 // lockGrants locks an account and then its components in AppID order, so that concurrent changes of the account's grants wait.
@@ -335,7 +335,7 @@ func (d *Service) revoke(ctx context.Context, tx Tx, component, appid string, no
 		return err
 	}
 	// The tokens issued under the deleted grant must not become valid again when the account authorises the component again.
-	if err := tx.ShortenAuthorizerTokens(ctx, component, appid, now); err != nil {
+	if err := tx.ShortenTokens(ctx, Token{AppID: appid, Component: component, Kind: Authorizer, IssuedAt: now}, now); err != nil {
 		return err
 	}
 	c, err := tx.ComponentWithoutGrants(ctx, component)

@@ -123,7 +123,7 @@ func TestIdentityCache_EqualsStore(t *testing.T) {
 				{"a transaction that fails", func() error {
 					app := pick(apps)
 					return w.Store.UpdateAccounts(ctx, func(tx accounts.Tx) error {
-						if err := tx.ShortenTokens(ctx, app, accounts.Plain, now, now); err != nil {
+						if err := tx.ShortenTokens(ctx, accounts.Token{AppID: app, Kind: accounts.Plain, IssuedAt: now}, now); err != nil {
 							return err
 						}
 						return fmt.Errorf("no")

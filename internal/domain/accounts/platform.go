@@ -101,7 +101,7 @@ func (d *Service) sealComponent(ctx context.Context, tx Tx, c *Component, secret
 		return err
 	}
 	if secret != "" && c.SecretHash != old {
-		if err := tx.ShortenTokens(ctx, c.AppID, Platform, d.Now(), d.Now()); err != nil {
+		if err := tx.ShortenTokens(ctx, Token{AppID: c.AppID, Kind: Platform, IssuedAt: d.Now()}, d.Now()); err != nil {
 			return err
 		}
 	}
@@ -185,14 +185,6 @@ func (d *Service) plantGrant(ctx context.Context, tx Tx, component string, g Gra
 		}
 	}
 	return planted, nil
-}
-
-// cutEarlier makes the tokens that t replaces end at the given time: the tokens of the same kind, account and component.
-func cutEarlier(ctx context.Context, tx Tx, t Token, moment time.Time) error {
-	if t.Kind == Authorizer {
-		return tx.ShortenAuthorizerTokens(ctx, t.Component, t.AppID, moment)
-	}
-	return tx.ShortenTokens(ctx, t.AppID, t.Kind, t.IssuedAt, moment)
 }
 
 // CheckPlatform checks the secret and the address of a component that calls without a token, for itself or for an account. CheckPlatform

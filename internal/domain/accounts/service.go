@@ -293,7 +293,7 @@ func (d *Service) revokeOnSecretChange(ctx context.Context, tx Tx, old, a Accoun
 		return nil
 	}
 	for _, series := range []TokenKind{Plain, Stable} {
-		if err := tx.ShortenTokens(ctx, a.AppID, series, d.Now(), d.Now()); err != nil {
+		if err := tx.ShortenTokens(ctx, Token{AppID: a.AppID, Kind: series, IssuedAt: d.Now()}, d.Now()); err != nil {
 			return err
 		}
 	}
@@ -508,7 +508,7 @@ func (d *Service) issue(ctx context.Context, tx Tx, t Token, now, cut time.Time)
 	if t.Kind == Stable {
 		t.Sealed = d.Key.Seal("access_tokens/"+t.Hash, []byte(text))
 	}
-	if err := cutEarlier(ctx, tx, t, cut); err != nil {
+	if err := tx.ShortenTokens(ctx, t, cut); err != nil {
 		return Issued{}, err
 	}
 	if d.canDeleteExpired() {

@@ -95,8 +95,9 @@ type Tx interface {
 	// LatestToken returns the newest of an account's tokens of one kind, or ErrNoToken.
 	LatestToken(ctx context.Context, appid string, series TokenKind) (Token, error)
 	PutToken(ctx context.Context, t Token) error
-	// ShortenTokens makes an account's tokens of one kind end at the time "at"; a token that has expired, or ends earlier, stays unchanged.
-	ShortenTokens(ctx context.Context, appid string, series TokenKind, now, at time.Time) error
+	// ShortenTokens makes the tokens that t replaces end at the time "at": the tokens of the same account, kind and component. A token that
+	// has expired when t is issued, or ends earlier, stays unchanged.
+	ShortenTokens(ctx context.Context, t Token, at time.Time) error
 	// ExpireTokens makes every valid token of an account end at the time "at", including those with which components call on its behalf.
 	ExpireTokens(ctx context.Context, appid string, at time.Time) error
 	// ForgetTokens deletes the tokens of an account that expired before the given time.
@@ -161,8 +162,6 @@ type ComponentTx interface {
 	Holders(ctx context.Context, appid string) ([]GrantedComponent, error)
 	PutGrant(ctx context.Context, component string, g Grant) error
 	DeleteGrant(ctx context.Context, component, appid string) error
-	// ShortenAuthorizerTokens is ShortenTokens for the tokens with which a component calls on behalf of an account.
-	ShortenAuthorizerTokens(ctx context.Context, component, appid string, at time.Time) error
 
 	// VerifyTicket returns the verify ticket with the given hash, or ErrNoTicket.
 	VerifyTicket(ctx context.Context, component, hash string) (VerifyTicket, error)

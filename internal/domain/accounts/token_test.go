@@ -94,17 +94,23 @@ func TestToken_ThirdKeepsFirstOverlap(t *testing.T) {
 	}
 }
 
+// Contract: rules 3.1, corrections of 2026-11-22: a refresh leaves the token of an authoriser five minutes.
 func TestToken_ReplacedNearExpiry(t *testing.T) {
 	const second = accounts.TokenLife - time.Minute
 	w := newFixture(t)
 	c := w.addMiniProgram("wxa")
+	w.addPlatform("wxc", "")
 	a := w.mustIssueToken(c)
+	granted := require.Value(w.TradeAuthCode(t.Context(), "wxc", w.mustAuthorize("wxc", "wxa", 18)))(t)
 	w.setTime(begin.Add(second))
 	w.mustIssueToken(c)
+	require.Value(w.RefreshAuthorizerToken(t.Context(), "wxc", "wxa", granted.RefreshToken))(t)
 	for _, moment := range []time.Duration{accounts.TokenLife, second + accounts.TokenOverlap} {
 		forEachSecondAround(moment, func(since time.Duration) {
 			w.setTime(begin.Add(since))
 			w.assertTokenCode("the first token", a.Text, codeAt(since, second+accounts.TokenOverlap, works, replaced))
+			w.assertTokenCode("the authorizer's first token", granted.Token.Text,
+				codeAt(since, second+accounts.TokenOverlap, works, replaced))
 		})
 	}
 }
