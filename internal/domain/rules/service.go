@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -430,7 +431,7 @@ func (s *Service) Edit(ctx context.Context, owner accounts.Account, d Draft) err
 				return err
 			}
 		}
-		// A rule that was added while private hosts were allowed can still be edited.
+		// A rule that was added while private hosts were allowed can still be edited; without such a rule, the prefix is illegal.
 		p, err := ParsePrefix(d.Prefix, kindFor(owner), true)
 		if err != nil {
 			return err
@@ -441,7 +442,8 @@ func (s *Service) Edit(ctx context.Context, owner accounts.Account, d Draft) err
 		key = p.Key
 		rule, err := ownRule(ctx, tx, owner, d.Prefix)
 		if err != nil {
-			return err
+			_, illegal := ParsePrefix(d.Prefix, kindFor(owner), conf.AllowPrivateHosts)
+			return cmp.Or(illegal, err)
 		}
 		if rule.Kind == Ordinary {
 			// The test links are compared with the prefix as it was added, not as the edit spells it.
