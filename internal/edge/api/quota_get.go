@@ -86,7 +86,7 @@ func (a *API) checkQuotaAccess(c *call, e endpoint) error {
 	switch {
 	case c.caller.AppID == "" && !isPlatformPath && e.needs&eitherToken == 0:
 		return errcode.Unauthorized.WithDetail(behaviour.QuotaPathNotYours, "it needs an account's token, and the caller is a platform")
-	case c.caller.AppID != "" && isPlatformPath && (c.component == "" || e.needs&eitherToken == 0):
+	case c.caller.AppID != "" && isPlatformPath && (c.component == "" || e.needs&eitherToken == 0 || c.caller.Kind == accounts.MiniProgram):
 		return errcode.WantsComponent.WithDetail(behaviour.QuotaPathNotYours, "it is for platforms")
 	case c.caller.AppID == "":
 		return nil
