@@ -94,7 +94,6 @@ func TestToken_ThirdKeepsFirstOverlap(t *testing.T) {
 	}
 }
 
-// Contract: rules 3.1, corrections of 2026-11-22: a refresh leaves the token of an authoriser five minutes.
 func TestToken_ReplacedNearExpiry(t *testing.T) {
 	const second = accounts.TokenLife - time.Minute
 	w := newFixture(t)
@@ -109,8 +108,7 @@ func TestToken_ReplacedNearExpiry(t *testing.T) {
 		forEachSecondAround(moment, func(since time.Duration) {
 			w.setTime(begin.Add(since))
 			w.assertTokenCode("the first token", a.Text, codeAt(since, second+accounts.TokenOverlap, works, replaced))
-			w.assertTokenCode("the authorizer's first token", granted.Token.Text,
-				codeAt(since, second+accounts.TokenOverlap, works, replaced))
+			w.assertTokenCode("the authorizer's token", granted.Token.Text, codeAt(since, second+accounts.TokenOverlap, works, replaced))
 		})
 	}
 }
