@@ -168,7 +168,7 @@ func TestNodes_ConcurrentStart(t *testing.T) {
 }
 
 // TestNodes_RejectLostDatabase verifies that a start rejects an empty database if the data directory was used with another one, without
-// writing to it, and that it rejects the database of another installation.
+// writing to it, and that it rejects the database of another installation and the data directory of a running node.
 func TestNodes_RejectLostDatabase(t *testing.T) {
 	t.Parallel()
 	p := newPostgres(t)
@@ -198,6 +198,8 @@ func TestNodes_RejectLostDatabase(t *testing.T) {
 	// Without the file that identifies the old database, the start uses the empty one.
 	require.NoError(t, os.Remove(filepath.Join(emptied.data, "database")))
 	emptied.start(t, servertest.Options{})
+	_, err = emptied.tryStart(t, servertest.Options{})
+	require.True(t, err != nil && strings.Contains(err.Error(), "is in use by another"), "a running node's directory: %v", err)
 }
 
 // TestNodes_CodesReadYourWrites verifies that a batch and changes of its codes are visible on every node as soon as they are acknowledged,

@@ -26,7 +26,8 @@ func (s *Server) storeComponent() component {
 			waits := func(kind string, until time.Time) {
 				s.log.WarnContext(ctx, "migration is waiting for a lock", "reason", kind, "until", until)
 			}
-			target := store.Target{URL: s.config.Database, ReadURL: s.config.DatabaseRead, Dir: s.config.Data, Check: s.check, Waits: waits}
+			target := store.Target{URL: s.config.Database, ReadURL: s.config.DatabaseRead, Dir: s.config.Data, LockDir: true,
+				Check: s.check, Waits: waits}
 			target.ReplicaFailed = func(err error) {
 				s.log.WarnContext(ctx, "the read replica failed; reads use the primary for ten seconds", "error", err)
 			}

@@ -53,8 +53,7 @@ func openPostgres(ctx context.Context, t Target) (*Store, error) {
 	bells.DialFunc = dialer.DialContext
 	var db *sql.DB
 	closing := []func() error{func() error { return db.Close() }}
-	if t.alone {
-		// Exclusive use includes the files in the data folder, so the folder is locked as well.
+	if t.alone || t.LockDir {
 		lock, err := lockFolder(t.Dir)
 		if err != nil {
 			return nil, err

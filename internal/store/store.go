@@ -134,6 +134,8 @@ type Target struct {
 	ReplicaFailed func(error)
 	// Dir is the data folder, which must exist.
 	Dir string
+	// LockDir locks Dir with PostgreSQL, too: two nodes that write one scan journal would lose scans.
+	LockDir bool
 	// Open calls Check before it migrates the schema, with the current schema version; 0 = no schema yet. If Check returns an
 	// error, the database stays unchanged; nil = no check.
 	Check func(ctx context.Context, s *Store, schema int64) error
