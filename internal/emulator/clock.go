@@ -12,14 +12,15 @@ import (
 // Clock provides the time for the whole server. The clock runs at real speed from the time that was set, or is frozen.
 type Clock struct {
 	Real func() time.Time
-	// Save stores a new state of the clock for the next start, before the state takes effect. Save may wait for transactions that
-	// call Now; therefore, Now never waits for Save.
-	Save func(state string) error
+	// Update stores the state that change returns for the stored state, for the next start and the other nodes, before the state takes
+	// effect. No other change is stored meanwhile; change may run twice. Update may wait for transactions that call Now; therefore, Now
+	// never waits for Update.
+	Update func(change func(state string) (string, error)) error
 	// OnAdvance is called after a change has advanced the clock by d; nil = no callback. The duration d contains only the change,
 	// not the passing of real time.
 	OnAdvance func(d time.Duration) error
 
-	moving sync.Mutex // serializes changes of the clock, including Save
+	moving sync.Mutex // serializes changes of the clock, including Update
 	mu     sync.Mutex // guards state; held only briefly
 	state  clockState
 }
@@ -30,26 +31,28 @@ type clockState struct {
 	At     time.Time     `json:"frozen_at"` // the time shown while frozen
 }
 
-// Restore sets the state from a text that was passed to Save.
-func (c *Clock) Restore(state string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return json.Unmarshal([]byte(state), &c.state)
+// parseState parses a stored state; "" means real time.
+func parseState(text string) (s clockState, err error) {
+	if text != "" {
+		err = json.Unmarshal([]byte(text), &s)
+	}
+	if err != nil {
+		err = fmt.Errorf("the emulator's clock as stored: %w", err)
+	}
+	return s, err
 }
 
-// Follow adopts the clock state that another node has saved. read returns that state as a text; "" means real time.
+// Follow adopts the stored state, which another node may have changed. read returns that state as a text; "" means real time.
 func (c *Clock) Follow(read func() (state string, err error)) error {
 	c.moving.Lock() // waits until a local change is saved and active
 	defer c.moving.Unlock()
+	var s clockState
 	text, err := read()
+	if err == nil {
+		s, err = parseState(text)
+	}
 	if err != nil {
 		return err
-	}
-	var s clockState
-	if text != "" {
-		if err := json.Unmarshal([]byte(text), &s); err != nil {
-			return fmt.Errorf("the emulator's clock as stored: %w", err)
-		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,73 +94,71 @@ var latest = time.Date(2106, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // Apply moves the clock. Apply rejects a move back, which would keep issued tokens valid for longer. Use Reset to return to real time.
 func (c *Clock) Apply(m Move) error {
-	c.moving.Lock()
-	defer c.moving.Unlock()
-	s := c.current()
-	now := c.timeOf(s)
-	if m.Real {
-		actual := c.Real()
-		if actual.Before(now) {
-			return fmt.Errorf("the clock shows %s and cannot go back to the real time %s: reset the emulator instead",
-				now.UTC().Format(time.RFC3339), actual.UTC().Format(time.RFC3339))
+	var d time.Duration
+	err := c.set(func(s clockState) (clockState, error) {
+		now := c.timeOf(s)
+		if m.Real {
+			if d = c.Real().Sub(now); d < 0 {
+				return s, fmt.Errorf("the clock shows %s and cannot go back to the real time %s: reset the emulator instead",
+					now.UTC().Format(time.RFC3339), now.Add(d).UTC().Format(time.RFC3339))
+			}
+			return clockState{}, nil
 		}
-		return c.advance(clockState{}, actual.Sub(now))
-	}
-	moment := now.Add(m.Advance)
-	if m.Now != nil {
-		moment = m.Now.Add(m.Advance)
-	}
-	switch {
-	case moment.Before(now):
-		return fmt.Errorf("the clock shows %s and cannot go back to %s: reset the emulator instead", now.UTC().Format(time.RFC3339),
-			moment.UTC().Format(time.RFC3339))
-	case moment.After(latest):
-		return fmt.Errorf("%s is after %s", moment.UTC().Format(time.RFC3339), latest.Format(time.RFC3339))
-	}
-	if m.Freeze != nil {
-		s.Frozen = *m.Freeze
-	}
-	s.At, s.Offset = moment, moment.Sub(c.Real())
-	return c.advance(s, moment.Sub(now))
-}
-
-// advance activates a state whose time is d later than the current time of the clock.
-func (c *Clock) advance(s clockState, d time.Duration) error {
-	if err := c.set(s, true); err != nil || c.OnAdvance == nil {
+		moment := now.Add(m.Advance)
+		if m.Now != nil {
+			moment = m.Now.Add(m.Advance)
+		}
+		switch {
+		case moment.Before(now):
+			return s, fmt.Errorf("the clock shows %s and cannot go back to %s: reset the emulator instead", now.UTC().Format(time.RFC3339),
+				moment.UTC().Format(time.RFC3339))
+		case moment.After(latest):
+			return s, fmt.Errorf("%s is after %s", moment.UTC().Format(time.RFC3339), latest.Format(time.RFC3339))
+		}
+		if m.Freeze != nil {
+			s.Frozen = *m.Freeze
+		}
+		s.At, s.Offset, d = moment, moment.Sub(c.Real()), moment.Sub(now)
+		return s, nil
+	})
+	if err != nil || c.OnAdvance == nil {
 		return err
 	}
 	return c.OnAdvance(d)
 }
 
-func (c *Clock) current() clockState {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.state
-}
-
 // Reset returns the clock to real time.
 func (c *Clock) Reset() error {
-	c.moving.Lock()
-	defer c.moving.Unlock()
-	return c.set(clockState{}, false)
+	return c.set(func(clockState) (clockState, error) { return clockState{}, nil })
 }
 
-// set saves and then activates a state. If forward is true and s freezes the clock, the frozen time is not before the end of the save.
-func (c *Clock) set(s clockState, forward bool) error {
-	if c.Save != nil {
-		text, err := json.Marshal(s)
+// set stores and then activates the state that change returns for the stored state, which another node may have changed. Until then the
+// clock stands still, because a clock that freezes at the stored time would otherwise go back.
+func (c *Clock) set(change func(clockState) (clockState, error)) error {
+	c.moving.Lock()
+	defer c.moving.Unlock()
+	c.mu.Lock()
+	before := c.state
+	c.state = clockState{Frozen: true, At: c.timeOf(before)}
+	c.mu.Unlock()
+	next := before
+	err := c.Update(func(text string) (string, error) {
+		stored, err := parseState(text)
+		if err == nil {
+			stored, err = change(stored)
+		}
 		if err != nil {
-			return err
+			return "", err
 		}
-		if err := c.Save(string(text)); err != nil {
-			return fmt.Errorf("storing the clock: %w", err)
-		}
+		next = stored
+		b, err := json.Marshal(stored)
+		return string(b), err
+	})
+	if err != nil {
+		next = before
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if shown := c.timeOf(c.state); forward && s.Frozen && s.At.Before(shown) {
-		s.At = shown
-	}
-	c.state = s
-	return nil
+	c.state = next
+	return err
 }

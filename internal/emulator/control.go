@@ -83,7 +83,7 @@ func (c *Control[Call]) Operations() []o.Route {
 		o.ServeAs(client.OpListFaults, o.Viewer, c.listFaults, "List the active faults, oldest first"),
 		o.ServeAs(client.OpAddFault, o.Operator, c.addFault, "Make calls of an endpoint fail, or respond to calls of any path").
 			Description("With `response`, the server sends this response before all other processing, whether or not it has the path; " +
-				"the call log records the behaviour `wire.canned_response`."),
+				"the call log records the behaviour `wire.canned_response`. Several nodes do not share faults."),
 		o.ServeAs(client.OpClearFaults, o.Operator, c.clearFaults, "Delete all faults, or one; returns the remaining faults"),
 		o.Serve(client.OpResetEmulator, o.Admin, c.resetEmulator, "Restore the seed and real time; keys are kept").
 			Description("With `accounts`, only these accounts are reset: their rules, codes, tokens, quotas, links, faults and calls are " +

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/internal/emulator"
 	"github.com/qrjump/qrjump/internal/server"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
@@ -121,6 +122,24 @@ func TestEmulator_Clock(t *testing.T) {
 	assert.Contains(t, s.Log(), "emulated clock", "log")
 	s.Do("GET", "/admin/v1/emulator/clock", "", "Authorization: Bearer "+servertest.AdminToken).WantStatus(t, 404,
 		"the emulator's control API without --emulator")
+}
+
+// TestClock_NodesShareState moves the clocks of two nodes. The moves must add up, and a clock must freeze at the stored time.
+func TestClock_NodesShareState(t *testing.T) {
+	t.Parallel()
+	real, stored := servertest.Began, ""
+	var clock *emulator.Clock
+	for i, m := range []emulator.Move{{Advance: time.Hour}, {Advance: time.Hour}, {Freeze: new(true)}} {
+		if i < 2 {
+			clock = &emulator.Clock{Real: func() time.Time { return real }, Update: func(change func(string) (string, error)) (err error) {
+				stored, err = change(stored)
+				real = real.Add(time.Second)
+				return err
+			}}
+		}
+		require.NoError(t, clock.Apply(m))
+	}
+	assert.Equal(t, clock.Now(), servertest.Began.Add(2*time.Hour+2*time.Second), "time of the frozen clock")
 }
 
 func addFaults(t *testing.T, s *servertest.Server, faults ...string) {
@@ -308,22 +327,6 @@ components:
 		}
 		s.Do("POST", path+"?"+name+token, body).WantCode(t, -1, "%s", path)
 	}
-}
-
-func TestEmulator_ListAndDeleteFaults(t *testing.T) {
-	t.Parallel()
-	s := start(t)
-	addFaults(t, s, `{"path":"`+get+`","errcode":-1,"remaining":3}`)
-	addFaults(t, s, `{"path":"`+add+`","delay":"1500ms","appid":"shop"}`)
-	s.Rule("shop", "get", "{}")
-	want := `{"faults":[{"id":1,"path":"` + get + `","errcode":-1,"probability":1,"trigger_count":1,"remaining":2},{"id":2,"path":"` + add +
-		`","appid":"shop","probability":1,"trigger_count":0,"delay":"1.5s"}]}` + "\n"
-	assert.Equal(t, control(s, "GET", "/faults", "").Body, want, "active faults")
-	assert.Equal(t, control(s, "DELETE", "/faults?id=7", "").Status, 404, "status of deleting an unknown fault")
-	control(s, "DELETE", "/faults?id=1", "")
-	s.OK("shop", "get", "{}")
-	control(s, "DELETE", "/faults", "")
-	assert.Equal(t, control(s, "GET", "/faults", "").Body, `{"faults":[]}`+"\n", "active faults")
 }
 
 func TestEmulator_Reset(t *testing.T) {

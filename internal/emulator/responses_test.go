@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 )
 
@@ -85,13 +84,4 @@ func TestEmulator_RejectsInvalidResponse(t *testing.T) {
 		assert.True(t, a.Status == 422, "%.80s: %d %s, want 422", body, a.Status, a.Body)
 	}
 	assert.Equal(t, control(s, "GET", "/faults", "").Body, `{"faults":[]}`+"\n", "active faults")
-}
-
-// TestFaults_RequireEmulator verifies that a server without the emulator rejects faults.
-func TestFaults_RequireEmulator(t *testing.T) {
-	t.Parallel()
-	s := servertest.Start(t, servertest.Options{Seed: shop, Guarded: true})
-	a := s.Do("POST", "/admin/v1/emulator/faults", `{"path":"/x","response":{}}`, "Authorization: Bearer "+servertest.AdminToken,
-		"Content-Type: application/json")
-	assert.True(t, a.Status == 404, "POST faults = %d %s, want 404", a.Status, a.Body)
 }

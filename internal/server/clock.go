@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -26,30 +25,23 @@ type emulation struct {
 
 // openClock selects the clock of the server: the machine's clock or the emulator's clock.
 func (s *Server) openClock(ctx context.Context) error {
-	state, err := s.store.Meta(ctx, clockMeta)
-	if err != nil {
-		return fmt.Errorf("reading the emulator's clock: %w", err)
-	}
 	if !s.config.emulates() {
 		s.now = s.realNow
+		state, err := s.store.Meta(ctx, clockMeta)
 		if state != "" {
 			s.log.WarnContext(ctx,
 				"database was used with an emulated clock", "hint", "what was issued under emulated time may look expired or not yet valid without --emulator")
 		}
-		return nil
+		return err
 	}
-	s.emulation.clock = &emulator.Clock{Real: s.realNow, Save: func(state string) error {
-		return s.store.PutMeta(accounts.WithActor(context.Background(), accounts.Actor{ActorID: "admin"}), clockMeta, state)
+	byAdmin := accounts.WithActor(context.WithoutCancel(ctx), accounts.Actor{ActorID: "admin"})
+	s.emulation.clock = &emulator.Clock{Real: s.realNow, Update: func(change func(string) (string, error)) error {
+		return editMeta(byAdmin, s.store, clockMeta, change)
 	}, OnAdvance: s.advanceLimits}
-	if state != "" {
-		if err := s.emulation.clock.Restore(state); err != nil {
-			return fmt.Errorf("the emulator's clock as stored: %w", err)
-		}
-	}
 	s.now = s.emulation.clock.Now
 	s.emulation.plan = emulator.NewPlan(1)
 	s.emulation.calls = &emulator.Calls[api.Record]{Run: strconv.FormatInt(s.realNow().UnixNano(), 36)}
-	return nil
+	return s.seeder().followClock(ctx)
 }
 
 // advanceLimits makes the counters of rate limits older by d, after the emulator's clock was moved ahead by d.

@@ -49,28 +49,37 @@ func (s *Server) ordersComponent() component {
 func (s *Server) changeOrder(ctx context.Context, account, isv string, f func(codes.Order) (codes.Order, error)) (order codes.Order,
 	err error) {
 	name := ordersMeta + url.PathEscape(account) + "/" + url.PathEscape(isv)
-	err = s.store.InTx(ctx, func(tx *store.Store) error {
-		if err := tx.Lock(ctx, name); err != nil {
-			return err
-		}
-		previous, err := tx.Meta(ctx, name)
-		if err != nil {
-			return err
-		}
+	err = editMeta(ctx, s.store, name, func(stored string) (string, error) {
 		order = codes.Order{}
-		if previous != "" {
-			if err := json.Unmarshal([]byte(previous), &order); err != nil {
-				return fmt.Errorf("reading an order of codes: %w", err)
+		if stored != "" {
+			if err := json.Unmarshal([]byte(stored), &order); err != nil {
+				return "", fmt.Errorf("reading an order of codes: %w", err)
 			}
 		}
 		if order, err = f(order); err != nil {
-			return err
+			return "", err
 		}
-		currentData, err := json.Marshal(order)
-		if err != nil || string(currentData) == previous {
-			return err
-		}
-		return tx.PutMeta(ctx, name, string(currentData))
+		b, err := json.Marshal(order)
+		return string(b), err
 	})
 	return order, err
+}
+
+// editMeta stores the value that f returns for the stored value of a name, unless they are equal. No other node stores a value of this name
+// meanwhile; f may run twice.
+func editMeta(ctx context.Context, s *store.Store, name string, f func(stored string) (string, error)) error {
+	return s.InTx(ctx, func(tx *store.Store) error {
+		if err := tx.Lock(ctx, name); err != nil {
+			return err
+		}
+		stored, err := tx.Meta(ctx, name)
+		if err != nil {
+			return err
+		}
+		value, err := f(stored)
+		if err != nil || value == stored {
+			return err
+		}
+		return tx.PutMeta(ctx, name, value)
+	})
 }
