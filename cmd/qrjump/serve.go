@@ -129,19 +129,11 @@ func readConfig(file string, chosen *kong.Context) error {
 		if isSet(chosen, flag) {
 			continue
 		}
-		if err := set(flag, mapped(values, written)); err != nil {
+		if err := set(flag, values); err != nil {
 			return misused("batch_download.of", safeyaml.Location(file, entry.Key), err)
 		}
 	}
 	return nil
-}
-
-// written returns the text of a scalar exactly as written, so that a token of digits is not converted to a number.
-func written(scalar ast.ScalarNode) string {
-	if block, is := scalar.(*ast.LiteralNode); is {
-		return block.Value.Value
-	}
-	return scalar.GetToken().Value
 }
 
 // isSet reports whether the command line or the environment set a flag.

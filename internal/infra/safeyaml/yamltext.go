@@ -126,18 +126,27 @@ func Marshal(value any) ([]byte, error) {
 	return []byte(node.String() + "\n"), nil
 }
 
-// Scalars returns the scalars of a value: a single one, or those of a list; ok is false if the value is empty or has nested values.
-func Scalars(value ast.Node) (list []ast.ScalarNode, ok bool) {
+// Scalars returns the texts of the scalars of a value, a single one or those of a list. Numbers are as written, because as a number 0042
+// is 34; a block ends without a line break. ok is false if the value is empty or has nested values.
+func Scalars(value ast.Node) (list []string, ok bool) {
 	nodes := []ast.Node{value}
 	if sequence, is := value.(*ast.SequenceNode); is {
 		nodes = sequence.Values
 	}
 	for _, node := range nodes {
-		scalar, is := node.(ast.ScalarNode)
-		if !is || node.Type() == ast.NullType {
+		if tag, is := node.(*ast.TagNode); is {
+			node = tag.Value
+		}
+		switch scalar := node.(type) {
+		case *ast.BoolNode:
+			list = append(list, fmt.Sprint(scalar.Value))
+		case *ast.LiteralNode:
+			list = append(list, strings.TrimRight(scalar.Value.Value, "\n"))
+		case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+			list = append(list, node.GetToken().Value)
+		default:
 			return nil, false
 		}
-		list = append(list, scalar)
 	}
 	return list, true
 }

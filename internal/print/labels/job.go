@@ -2,7 +2,6 @@ package labels
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
@@ -37,18 +36,11 @@ func ReadJob(file string, text []byte) (words []Field, err error) {
 	}
 	for _, entry := range list.Values {
 		w := Field{Name: strings.ReplaceAll(entry.Key.String(), "_", "-"), Location: safeyaml.Location(file, entry.Key)}
-		scalars, ok := safeyaml.Scalars(entry.Value)
+		values, ok := safeyaml.Scalars(entry.Value)
 		if !ok {
 			return nil, &EmptyWordError{w}
 		}
-		for _, scalar := range scalars {
-			text := fmt.Sprint(scalar.GetValue())
-			switch scalar.(type) {
-			case *ast.IntegerNode, *ast.FloatNode:
-				text = scalar.GetToken().Value // as written: as a number, 0042 is 34
-			}
-			w.Values = append(w.Values, text)
-		}
+		w.Values = values
 		words = append(words, w)
 	}
 	return words, nil

@@ -264,11 +264,11 @@ func TestLabels_RowsMatchList(t *testing.T) {
 
 func TestReadJob_NumbersAsWritten(t *testing.T) {
 	words, err := labels.ReadJob("job.yaml", []byte("range: 0042\nline: [007, 1_000, 0x1F, 1e3, +5, '08', \"a\\tb\", '{serial}']\n"+
-		"module: 0.40\ncrop_marks: True\n"))
+		"module: 0.40\ncrop_marks: True\nfooter: |\n  a\n  b\nfont: !!str 7\n"))
 	require.NoError(t, err)
 	assert.Equal(t, fmt.Sprintf("%q", words), `[{"range" "job.yaml:1" ["0042"]} `+
 		`{"line" "job.yaml:2" ["007" "1_000" "0x1F" "1e3" "+5" "08" "a\tb" "{serial}"]} {"module" "job.yaml:3" ["0.40"]} `+
-		`{"crop-marks" "job.yaml:4" ["true"]}]`, "fields of a job file")
+		`{"crop-marks" "job.yaml:4" ["true"]} {"footer" "job.yaml:5" ["a\nb"]} {"font" "job.yaml:8" ["7"]}]`, "fields of a job file")
 }
 
 func TestShuffle_Permutation(t *testing.T) {
