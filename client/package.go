@@ -255,6 +255,8 @@ func (p *CodePackage) Close() error {
 // ErrPackageKey is the error for a key that does not decrypt a package.
 var ErrPackageKey = errors.New("the key does not decrypt this package")
 
+var errTruncated = fmt.Errorf("the package is truncated: %w", io.ErrUnexpectedEOF)
+
 // Rows decrypts a package while the package is read. Rows converts the Base64 text of pkg to rows, one code per line: dot matrix, code,
 // index, code text. The key has 16 characters. A read from the result returns ErrPackageKey if the key belongs to another account.
 func Rows(pkg io.Reader, key string) (io.Reader, error) {
@@ -309,7 +311,7 @@ func (r *rows) nextPiece() ([]byte, error) {
 		piece = piece[:len(piece)-aes.BlockSize]
 	}
 	if len(piece) == 0 || len(piece)%aes.BlockSize != 0 {
-		return nil, fmt.Errorf("the package is truncated: %w", io.ErrUnexpectedEOF)
+		return nil, errTruncated
 	}
 	r.cbc.CryptBlocks(piece, piece)
 	if r.first && bytes.ContainsFunc(piece[:aes.BlockSize], func(char rune) bool {
@@ -323,7 +325,7 @@ func (r *rows) nextPiece() ([]byte, error) {
 	}
 	padding := int(piece[len(piece)-1])
 	if padding < 1 || padding > aes.BlockSize || bytes.Count(piece[len(piece)-padding:], []byte{byte(padding)}) != padding {
-		return nil, ErrPackageKey
+		return nil, errTruncated // the key decrypted the first block
 	}
 	return piece[:len(piece)-padding], io.EOF
 }
