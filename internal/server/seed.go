@@ -245,10 +245,16 @@ func (f *seedFile) check() error {
 			}
 		}
 	}
+	keys := map[string]bool{}
 	for i := range f.GS1 {
-		if _, err := digitallink.Parse(f.GS1[i]); err != nil {
+		e, err := digitallink.Parse(f.GS1[i])
+		if err == nil && keys[e.Key] {
+			err = fmt.Errorf("GS1 key %s is in the seed twice", e.Key)
+		}
+		if err != nil {
 			return f.atLine("gs1", i, err)
 		}
+		keys[e.Key] = true
 	}
 	return nil
 }
@@ -373,6 +379,7 @@ func (s seeder) plantAccounts(ctx context.Context, f *seedFile, chosen *settings
 			return f.planted("components", i, err)
 		}
 	}
+	stored := map[string]bool{}
 	for i, r := range f.Rules {
 		if !matches(r.Owner) {
 			continue
@@ -384,9 +391,14 @@ func (s seeder) plantAccounts(ctx context.Context, f *seedFile, chosen *settings
 		if err != nil {
 			return f.planted("rules", i, err)
 		}
-		if _, err := rules.ValidateSeed(owner, r.Draft()); err != nil {
+		prefix, err := rules.ValidateSeed(owner, r.Draft())
+		if err == nil && stored[r.Owner+" "+prefix.Key] {
+			err = fmt.Errorf("rule %q is in the seed twice", r.Prefix)
+		}
+		if err != nil {
 			return f.atLine("rules", i, err)
 		}
+		stored[r.Owner+" "+prefix.Key] = true
 		if err := service.Seed(ctx, owner, r.Draft(), r.Published); err != nil {
 			return f.planted("rules", i, err)
 		}
