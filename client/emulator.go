@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"time"
 )
 
@@ -103,6 +104,9 @@ type FaultDeletion struct {
 
 // DeleteFault deletes the fault with an ID. If the fault does not exist, the result is a *Problem with status 404.
 func (c EmulatorService) DeleteFault(ctx context.Context, id int) error {
+	if id == 0 { // in the call, 0 means all faults
+		return &Problem{Title: "Not Found", Status: http.StatusNotFound, Detail: "there is no fault with this id"}
+	}
 	return OpClearFaults.do(ctx, c.transport, FaultDeletion{ID: id})
 }
 
