@@ -201,7 +201,7 @@ func (c *apiCommand) Run(s *session, qrjump *client.Client) error {
 // call returns the request for an operation with the given values.
 func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationRequest, error) {
 	call := client.OperationRequest{Method: o.method, Path: o.path, Query: url.Values{}}
-	fields, body := table.fields(o), map[string]any{}
+	fields, body, seen := table.fields(o), map[string]any{}, map[string]bool{}
 	for _, text := range c.Fields {
 		name, value, ok := strings.Cut(text, "=")
 		i := slices.IndexFunc(fields, func(f apiField) bool { return f.name == name })
@@ -211,6 +211,10 @@ func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationReque
 		case i < 0:
 			known := mapped(fields, func(f apiField) string { return f.name })
 			return call, misused("api.no_such_field", o.ID, plain(name), didYouMean(name, known...), fieldNames(fields))
+		case fields[i].in == "path" && value == "":
+			return call, misused("api.field_is_missing", o.ID, name, fieldNames(fields))
+		case seen[name] && !fields[i].schema.is("array"):
+			return call, misused("api.field_twice", plain(name), o.ID)
 		case fields[i].in == "path":
 			if o.path != "/admin/v1"+client.OpListGS1Links.Path+"/{key}" { // a GS1 key has slashes, and its values are already escaped
 				value = url.PathEscape(value)
@@ -223,6 +227,7 @@ func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationReque
 		default:
 			body[name] = fields[i].schema.value(body[name], value)
 		}
+		seen[name] = true
 	}
 	if _, rest, open := strings.Cut(call.Path, "{"); open {
 		name, _, _ := strings.Cut(rest, "}")

@@ -193,38 +193,43 @@ func (c *labelPrint) format() string {
 	return cmp.Or(c.Format, map[string]string{"": "pages", "pdf": "pages", "zip": "png"}[extension], extension)
 }
 
-// labelDesign returns the appearance of the labels; it returns an error if the extension of the output file is not that of a format.
+// labelDesign returns the appearance of the labels, or an error for flags that do not fit the format or the name of the output file.
 func (c *labelPrint) labelDesign() (labels.Design, error) {
-	if !c.onPages() && labels.Formats[labels.Format(c.format())] == nil {
+	if err := c.check(); err != nil {
+		return labels.Design{}, err
+	}
+	format := labels.Format(c.format())
+	switch {
+	case !c.onPages() && labels.Formats[format] == nil:
 		return labels.Design{}, misused("label.no_format", plain(c.Out), plain(c.format()))
+	case c.PerFile < 0:
+		return labels.Design{}, misused("batch_print.per_file_want_1_or", c.PerFile)
+	case c.onPages() && c.Copies != nil:
+		return labels.Design{}, misused("label.for_printers")
+	case !c.onPages() && (c.unsupported(c.format()) != pageFlags{} || c.Logo != ""):
+		return labels.Design{}, misused("label.for_pages", c.format())
+	case !c.onPages() && !c.zipped() && !format.ForPrinters():
+		return labels.Design{}, misused("batch_print.out_pictures_go_into_an", c.Out)
+	case !c.onPages() && !c.zipped() && c.PerFile > 0:
+		return labels.Design{}, misused("batch_print.per_file_of_stream", c.PerFile, c.Out)
 	}
 	return c.design(c.kindFlags, c.pageFlags)
 }
 
 func (c *labelPrint) onPages() bool { return c.format() == "pages" }
 
+func (c *labelPrint) zipped() bool { return strings.HasSuffix(strings.ToLower(c.Out), ".zip") }
+
 // printLabels writes the labels, and prints a summary.
 func (c *labelPrint) printLabels(s *session) error {
-	if err := c.check(); err != nil {
-		return err
-	}
 	design, err := c.labelDesign()
 	if err != nil {
 		return err
 	}
 	var read readBack
 	design.Drawn = read.note
-	if c.PerFile < 0 {
-		return misused("batch_print.per_file_want_1_or", c.PerFile)
-	}
-	unsupported := c.unsupported(c.format())
-	switch {
-	case c.onPages() && c.Copies != nil:
-		return misused("label.for_printers")
-	case c.onPages():
+	if c.onPages() {
 		return c.pages(s, design, &read)
-	case unsupported != pageFlags{} || c.Logo != "":
-		return misused("label.for_pages", c.format())
 	}
 	return c.pictures(s, design, &read)
 }
@@ -307,13 +312,7 @@ const labelsPerFile = 50_000
 // pictures writes each label separately: into an archive, or as a stream for a label printer.
 func (c *labelPrint) pictures(s *session, design labels.Design, read *readBack) error {
 	n := cmp.Or(c.PerFile, labelsPerFile)
-	format, zipped := labels.Format(c.format()), strings.HasSuffix(strings.ToLower(c.Out), ".zip")
-	if !zipped && !format.ForPrinters() {
-		return misused("batch_print.out_pictures_go_into_an", c.Out)
-	}
-	if !zipped && c.PerFile > 0 {
-		return misused("batch_print.per_file_of_stream", c.PerFile, c.Out)
-	}
+	format := labels.Format(c.format())
 	src, err := c.labelSource(s)
 	if err != nil {
 		return err
@@ -322,7 +321,7 @@ func (c *labelPrint) pictures(s *session, design labels.Design, read *readBack) 
 	if err != nil {
 		return err
 	}
-	if zipped {
+	if c.zipped() {
 		type rows = iter.Seq2[labels.Row, error]
 		return c.parts(s, &src, job, n, 0, read, func(w io.Writer, seq rows, _ int64, done func(int)) error {
 			return design.Zip(w, c.ID, seq, format, done)

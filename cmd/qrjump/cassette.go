@@ -85,7 +85,7 @@ func listen(address string) (net.Listener, error) {
 	return l, nil
 }
 
-// serveOn serves until a signal arrives, then waits for running requests.
+// serveOn serves until a signal arrives, then waits for running requests. After it, the command counts as not interrupted.
 func serveOn(s *session, l net.Listener, h http.Handler, patience time.Duration) error {
 	serving := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: slog.NewLogLogger(slog.NewTextHandler(s.err, nil), slog.LevelWarn)}
@@ -97,7 +97,8 @@ func serveOn(s *session, l net.Listener, h http.Handler, patience time.Duration)
 		return err
 	case <-s.ctx.Done():
 	}
-	ctx, end := context.WithTimeout(context.WithoutCancel(s.ctx), patience)
+	s.ctx = context.WithoutCancel(s.ctx) // the signal is the normal end of the command, whose error therefore is its result
+	ctx, end := context.WithTimeout(s.ctx, patience)
 	defer end()
 	return serving.Shutdown(ctx)
 }

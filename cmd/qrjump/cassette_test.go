@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/qrjump/qrjump/internal/testkit/assert"
@@ -36,7 +37,7 @@ func commandWithInput(ctx context.Context, input string, args ...string) (code i
 // line. stop returns the exit code and standard error.
 func startServing(t *testing.T, args ...string) (url string, out *bufio.Reader, stop func() (int, string)) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancelCause(t.Context())
 	read, write := io.Pipe()
 	var stderr bytes.Buffer
 	ended := make(chan int, 1)
@@ -48,11 +49,11 @@ func startServing(t *testing.T, args ...string) (url string, out *bufio.Reader, 
 	line, err := out.ReadString('\n')
 	url, ready := strings.CutPrefix(strings.TrimSpace(line), "qrjump ready ")
 	if err != nil || !ready {
-		cancel()
+		cancel(signalError{syscall.SIGTERM})
 		t.Fatalf("%q: first line %q, %v, exit %d, want the ready line: %s", args, line, err, <-ended, stderr.String())
 	}
 	return url, out, func() (int, string) {
-		cancel()
+		cancel(signalError{syscall.SIGTERM})
 		code := <-ended
 		return code, stderr.String()
 	}

@@ -79,7 +79,9 @@ func printCode(w io.Writer, c client.StoredCode) {
 	fields := [][2]string{{"code", c.Code}, {"text", c.CodeURL}, {"application", number(c.ApplicationID)},
 		{"index", number(c.CodeIndex)}, {"serial", c.Serial}, {"state", states}}
 	for _, a := range c.Alarms {
-		fields = append(fields, [2]string{"alarm", standingAlarm(a)})
+		kind := localizeOr("alarm.kind."+a.Kind, tr("code.suspected_copy")+number(a.Score))
+		seen := textOr(a.AcknowledgedAt != nil, tr("code.acknowledged_by")+a.AcknowledgedBy, "open")
+		fields = append(fields, [2]string{"alarm", tr("code.alarm", a.ID, formatTime(a.OccurredAt), seen, kind, a.ID)})
 	}
 	if c.Activation != nil {
 		fields = append(fields, boundFields(c.Activation.Binding)...)
@@ -102,13 +104,6 @@ func printHistory(w io.Writer, history []client.CodeEvent) {
 // effectiveTime formats the time at which an event takes effect; "-" means immediately.
 func effectiveTime(e client.CodeEvent) string {
 	return orDash(textIf(!e.EffectiveAt.Equal(e.OccurredAt), formatTime(e.EffectiveAt)))
-}
-
-// standingAlarm describes an alarm that is not dismissed, in one line.
-func standingAlarm(a client.OpenAlarm) string {
-	kind := localizeOr("alarm.kind."+a.Kind, tr("code.suspected_copy")+number(a.Score))
-	seen := textOr(a.AcknowledgedAt != nil, tr("code.acknowledged_by")+a.AcknowledgedBy, "open")
-	return tr("code.alarm", a.ID, formatTime(a.OccurredAt), seen, kind, a.ID)
 }
 
 func printBound(w io.Writer, b client.BoundCode) {

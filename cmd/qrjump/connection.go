@@ -129,12 +129,15 @@ func (f serverFlags) token(a adminFlags, location string) (string, error) {
 	if a.AdminToken != "" {
 		return a.AdminToken, nil
 	}
-	// The token of a data folder is sent only to a server on this machine, and to the host of the server that uses the folder; a folder
-	// that the user did not name may be forged.
-	if addrs, err := server.ReadAddresses(f.Data); !loopback(location) && (f.Data == "" || err != nil || !sameHost(addrs.Admin, location)) {
+	// The token of a data folder is sent only to a server on this machine, and to the host of the server that uses the folder. A folder
+	// that the user did not name may be forged or belong to another server, so its token is sent only to the server that uses it.
+	dir := cmp.Or(f.Data, "qrjump-data")
+	addrs, err := server.ReadAddresses(dir)
+	if !loopback(location) && (f.Data == "" || err != nil || !sameHost(addrs.Admin, location)) ||
+		f.Data == "" && (err != nil || !listensAt(addrs, location)) {
 		return "", nil
 	}
-	token, err := os.ReadFile(filepath.Join(cmp.Or(f.Data, "qrjump-data"), "admin-token"))
+	token, err := os.ReadFile(filepath.Join(dir, "admin-token"))
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err != nil && f.Data == "":
 		return "", nil
@@ -265,7 +268,7 @@ func (f serverFlags) connect(loc place, o client.Options) (*client.Client, error
 		}
 		tripper = transport
 	}
-	o.HTTP = &http.Client{Transport: sent.watch(tripper)}
+	sent.server, o.HTTP = loc.url, &http.Client{Transport: sent.watch(tripper)}
 	c, err := client.New(loc.url, o)
 	if err != nil {
 		return nil, usageError("--" + loc.flag + strings.TrimPrefix(inReader(err).Error(), "server"))

@@ -28,10 +28,11 @@ func createFolders(t *testing.T, defaultAddresses, namedAddresses string) {
 }
 
 func TestAdminToken_NotSentElsewhere(t *testing.T) {
-	createFolders(t, "", `{"wire":"http://10.0.0.1:4","scan":"http://10.0.0.1:5","admin":"http://10.0.0.1:6"}`)
+	createFolders(t, `{"wire":"http://127.0.0.1:8080","scan":"http://127.0.0.1:8080","admin":"http://127.0.0.1:8080"}`,
+		`{"wire":"http://10.0.0.1:4","scan":"http://10.0.0.1:5","admin":"http://10.0.0.1:6"}`)
 	for server, tokens := range map[string][2]string{ // of the default folder and of a named folder
-		"http://127.0.0.1:8080": {"from qrjump-data", "from named"}, "http://localhost": {"from qrjump-data", "from named"},
-		"http://[::1]:1": {"from qrjump-data", "from named"}, "http://10.0.0.1:7": {"", "from named"},
+		"http://127.0.0.1:8080": {"from qrjump-data", "from named"}, "http://localhost": {"", "from named"},
+		"http://[::1]:1": {"", "from named"}, "http://10.0.0.1:7": {"", "from named"},
 		"https://qrjump.example": {}, "http://127.0.0.1.example": {}, "https://10.0.0.1": {},
 	} {
 		for _, test := range []struct{ data, token, want string }{

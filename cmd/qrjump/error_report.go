@@ -92,7 +92,7 @@ func advice(err error) i18n.Message {
 		return msg("reach.check", serverFlagNames)
 	}
 	if isProblem(err, http.StatusUnauthorized) {
-		return i18n.Literal(tr("report.operators_give_admin_token_qrjump"))
+		return msg(textOr(loopback(sent.server), "report.operators_give_admin_token_qrjump", "report.operators_elsewhere"))
 	}
 	w, ok := errors.AsType[*client.WireError](err)
 	if !ok {

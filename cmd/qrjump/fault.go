@@ -47,7 +47,11 @@ func faultText(f client.Fault) string {
 	case f.DropAfter:
 		parts = append(parts, tr("fault.it_is_done_and_the"))
 	case f.Response != nil:
-		parts = append(parts, tr("fault.it_responds", cmp.Or(f.Response.Status, 200), string(f.Response.Body)))
+		body, text := string(f.Response.Body), ""
+		if json.Unmarshal(f.Response.Body, &text) == nil {
+			body = strconv.Quote(text)
+		}
+		parts = append(parts, strings.TrimSpace(tr("fault.it_responds", cmp.Or(f.Response.Status, 200), body)))
 	default:
 		parts = append(parts, tr("fault.it_goes_on"))
 	}
@@ -59,14 +63,18 @@ func faultText(f client.Fault) string {
 
 type faultAdd struct {
 	operator
-	Path        string `arg:"" optional:""`
-	FromFile    string `placeholder:"FILE" file:"in"`
-	ErrCode     int    `name:"errcode" placeholder:"NUMBER"`
+	Path     string `arg:"" optional:""`
+	FromFile string `placeholder:"FILE" file:"in"`
+	faultFlags
+}
+
+type faultFlags struct {
+	ErrCode     int `name:"errcode" placeholder:"NUMBER"`
 	After       bool
 	Drop        bool
 	DropAfter   bool
 	Delay       time.Duration `placeholder:"TIME"`
-	Times       int           `placeholder:"N"`
+	Times       *int          `placeholder:"N"`
 	Probability *float64      `placeholder:"0..1"`
 	Account     string        `placeholder:"APPID"`
 	Method      string        `placeholder:"METHOD"`
@@ -76,13 +84,16 @@ type faultAdd struct {
 
 // Run adds a fault that makes calls of an endpoint fail, or that sends a fixed response to calls of a path.
 func (c *faultAdd) Run(s *session, qrjump *client.Client) error {
-	if (c.Path == "") == (c.FromFile == "") {
+	if (c.Path == "") == (c.FromFile == "") || c.FromFile != "" && c.faultFlags != (faultFlags{}) {
 		return misused("fault.path_or_file")
+	}
+	if c.Times != nil && *c.Times < 1 {
+		return misused("print_flags.want_1_or_more", "--times", *c.Times)
 	}
 	if c.FromFile != "" {
 		return c.addFile(s, qrjump)
 	}
-	responds := c.Status != 0 || c.Body != "" || c.Method != ""
+	responds := c.Status != 0 || c.Body != ""
 	if c.ErrCode == 0 && !c.Drop && !c.DropAfter && c.Delay == 0 && !responds {
 		return misused("fault.missing_effect", plain(c.Path))
 	}
@@ -90,7 +101,7 @@ func (c *faultAdd) Run(s *session, qrjump *client.Client) error {
 		return err // The AppID belongs to no account and no platform, so a fault for its calls would never occur.
 	}
 	f := client.Fault{Method: c.Method, Path: c.Path, ErrCode: c.ErrCode, After: c.After, AppID: c.Account, Probability: c.Probability,
-		Drop: c.Drop, DropAfter: c.DropAfter}
+		Drop: c.Drop, DropAfter: c.DropAfter, Remaining: c.Times}
 	if c.Delay != 0 {
 		f.Delay = c.Delay.String()
 	}
@@ -105,9 +116,8 @@ func (c *faultAdd) Run(s *session, qrjump *client.Client) error {
 	if c.Account != "" {
 		owner += " of " + c.Account
 	}
-	if c.Times > 0 {
-		f.Remaining = &c.Times
-		text = ", " + counted(c.Times, "time")
+	if c.Times != nil {
+		text = ", " + counted(*c.Times, "time")
 	}
 	return c.outcome(s, f, emulated(tr("fault.add_fault_on")+c.Path, qrjump.Emulator.CreateFault(s.ctx, f)),
 		"fault.to_from_now_on", plain(owner), plain(c.Path), text, plain(faultText(f)))
@@ -137,6 +147,9 @@ func (c *faultAdd) addFile(s *session, qrjump *client.Client) error {
 	}
 	added := []client.Fault{}
 	for i, f := range file.Faults {
+		if f.Remaining != nil && *f.Remaining == 0 {
+			continue // a fault of an exported list that no further call triggers
+		}
 		if err := qrjump.Emulator.CreateFault(s.ctx, f.Fault); err != nil {
 			return emulated(tr("fault.add_of_file", i+1, c.FromFile), err)
 		}
@@ -147,7 +160,7 @@ func (c *faultAdd) addFile(s *session, qrjump *client.Client) error {
 
 type faultClear struct {
 	operator
-	ID int `arg:"" optional:""`
+	ID *int `arg:"" optional:""`
 }
 
 // Run ends faults.
@@ -157,12 +170,12 @@ func (c *faultClear) Run(s *session, qrjump *client.Client) error {
 		return emulated(tr("fault.clear_faults"), err)
 	}
 	ended := list
-	if c.ID != 0 {
-		id := strconv.Itoa(c.ID)
-		if err := qrjump.Emulator.DeleteFault(s.ctx, c.ID); err != nil {
+	if c.ID != nil {
+		id := strconv.Itoa(*c.ID)
+		if err := qrjump.Emulator.DeleteFault(s.ctx, *c.ID); err != nil {
 			return withListCommand(tr("fault.clear_fault"), id, "qrjump fault list", err)
 		}
-		ended = slices.DeleteFunc(list, func(f client.ActiveFault) bool { return f.ID != c.ID })
+		ended = slices.DeleteFunc(list, func(f client.ActiveFault) bool { return f.ID != *c.ID })
 	} else if err := qrjump.Emulator.DeleteFaults(s.ctx); err != nil {
 		return emulated(tr("fault.clear_faults"), err)
 	}

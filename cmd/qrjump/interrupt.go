@@ -83,6 +83,7 @@ var sent changesSent
 // changesSent is an HTTP transport that records requests that may change something.
 type changesSent struct {
 	mu        sync.Mutex
+	server    string // address of the server to which the command last made a client
 	responses int
 	open      map[*http.Request]bool // requests without a response yet
 }

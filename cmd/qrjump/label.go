@@ -235,6 +235,9 @@ func (c *labelPrint) plan(s *session) (*labelPlan, error) {
 		p.Width, p.Height, p.Module = item.Width, item.Height, item.Module
 		break
 	}
+	if c.Out == dash && c.PerFile > 0 && p.Pages > c.PerFile {
+		return nil, misused("print_job.several_files_do_not_go")
+	}
 	return p, nil
 }
 

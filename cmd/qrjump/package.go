@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/alecthomas/kong"
 
 	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/print/printpackage"
@@ -70,6 +73,13 @@ func (c *packageCreate) Run(s *session, qrjump *client.Client) error {
 	if unsupported != (pageFlags{}) {
 		return misused("package.page_flags")
 	}
+	var usual labelFlags
+	if err := kong.ApplyDefaults(&usual); err != nil {
+		return err
+	}
+	if len(c.With) == 0 && (c.kindFlags != usual.kindFlags || !reflect.DeepEqual(c.symbolStyleFlags, usual.symbolStyleFlags)) {
+		return misused("package.style_flags")
+	}
 	if len(c.With) > 0 {
 		drawing := client.LabelDrawing(c.printing(c.kindFlags, c.pageFlags))
 		wish.Drawing = &drawing
@@ -98,13 +108,10 @@ func (c *packageCreate) Run(s *session, qrjump *client.Client) error {
 			printMsg(w, "package.its_proof_codes_are_application", made.Proofs)
 		}
 		if len(made.OverlappingPackages) > 0 {
-			printMsg(w, "package.a_reprint_codes_of_it", packagesText(made.OverlappingPackages))
+			ids := mapped(made.OverlappingPackages, number)
+			printMsg(w, "package.a_reprint_codes_of_it", "package"+textIf(len(ids) > 1, "s")+" "+strings.Join(ids, ", "))
 		}
 	})
-}
-
-func packagesText(ids []int64) string {
-	return "package" + textIf(len(ids) > 1, "s") + " " + strings.Join(mapped(ids, number), ", ")
 }
 
 // printer returns the printer's public keys and name from --for, which is a key, a file of keys or, with a passphrase, only a name.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"reflect"
 	"regexp"
 	"slices"
@@ -20,7 +21,7 @@ var units = map[string]time.Duration{"s": time.Second, "m": time.Minute, "h": ti
 func parseSpan(text string) (time.Duration, bool) {
 	if found := span.FindStringSubmatch(text); found != nil {
 		n, _ := strconv.Atoi(found[1]) // six digits
-		return time.Duration(n) * units[found[2]], true
+		return time.Duration(n) * units[found[2]], time.Duration(n) <= math.MaxInt64/units[found[2]]
 	}
 	d, err := time.ParseDuration(text)
 	return d, err == nil

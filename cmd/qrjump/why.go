@@ -133,7 +133,7 @@ func printCall(s *session, w io.Writer, call client.Call) {
 // object, the explanation is empty.
 func explainNumber(s *session, qrjump *client.Client, kind string, id int64) (explanation, error) {
 	if kind != "delivery:" {
-		list, err := qrjump.Alarms.List(s.ctx, client.AlarmQuery{After: id - 1, Limit: 1})
+		list, err := qrjump.Alarms.List(s.ctx, client.AlarmQuery{After: max(id-1, 0), Limit: 1})
 		if err != nil || len(list) > 0 && list[0].ID == id {
 			return explainAlarm(s, list), err
 		}
