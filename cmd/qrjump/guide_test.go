@@ -129,14 +129,7 @@ func TestGuidePages_CommandBlocksRun(t *testing.T) {
 		case strings.HasPrefix(name, "en/calls/"):
 			calls[strings.TrimPrefix(name, "en/calls/")] = string(text)
 		default:
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				output := withoutDigits(runPage(t, string(text)))
-				for _, b := range codeBlocks(string(text)) {
-					assert.True(t, name != "en/tour" || b.info != "text" || strings.Contains(output, withoutDigits(b.script)),
-						"%s:%d: the output lacks this block:\n%s\nwant it in:\n%s", name, b.line, b.script, output)
-				}
-			})
+			t.Run(name, func(t *testing.T) { t.Parallel(); runPage(t, string(text)) })
 			top, _, _ := strings.Cut(string(text), "\n## ")
 			switch {
 			case strings.Contains(string(text), "\n```sh production\n"):
@@ -163,8 +156,6 @@ func TestGuidePages_CommandBlocksRun(t *testing.T) {
 		}
 	})
 }
-
-func withoutDigits(text string) string { return regexp.MustCompile(`\d+`).ReplaceAllString(text, "0") }
 
 // checkResponseFields verifies that the last response of a call in the output has exactly the fields, with their types, that the table
 // "Response" of the call's page lists.
