@@ -215,7 +215,7 @@ func (s *nodeChaos) wait(n int) { waitForMore(s.t, &s.acks, n) }
 // fault is a fault of a round.
 type fault struct {
 	weight int
-	always bool // part of make test
+	always bool // part of make test, whose packages store and server have tests of the others alone
 	// inject causes the fault, repairs it, and returns a description.
 	inject func(*nodeChaos) string
 }
@@ -228,9 +228,9 @@ var faults = []fault{
 	{1, false, (*nodeChaos).pauseNode},
 	{1, false, (*nodeChaos).pauseRepeatedly},
 	{2, true, (*nodeChaos).pauseLockHolder},
-	{1, true, (*nodeChaos).terminateAllSessions},
-	{3, true, (*nodeChaos).moveClock},
-	{3, true, (*nodeChaos).interruptImport},
+	{1, false, (*nodeChaos).terminateAllSessions},
+	{3, false, (*nodeChaos).moveClock},
+	{3, false, (*nodeChaos).interruptImport},
 	{1, false, (*nodeChaos).replaceNodes},
 	{2, false, (*nodeChaos).splitBrain},
 }

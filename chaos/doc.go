@@ -9,7 +9,7 @@
 //	QRJUMP_TEST_SEED=1234 go test -run 'TestServerKill_AcknowledgedWritesSurvive$' ./chaos // reproduces a run
 //	KILL_ROUNDS=200 go test -run 'TestServerKill_AcknowledgedWritesSurvive$' -timeout 60m ./chaos
 //
-// POWER_CUTS, RACE_ROUNDS and PREFIX_ROUNDS set the number of rounds of other tests, as KILL_ROUNDS does for
+// POWER_CUTS and RACE_ROUNDS set the number of rounds of other tests, as KILL_ROUNDS does for
 // TestServerKill_AcknowledgedWritesSurvive.
 //
 // TEST_POSTGRES=postgres://… adds PostgreSQL; every test creates its own database there, or a pair of servers (scripts/postgres.sh).

@@ -41,7 +41,7 @@ func TestLake_ExactlyOnceAfterKill(t *testing.T) {
 		}
 		var mu sync.Mutex
 		acknowledged := map[string]bool{}
-		for range choose(20, 4) {
+		for range choose(20, 2) {
 			victim, after := rnd.IntN(len(servers)), 50+rnd.IntN(200)
 			var clients sync.WaitGroup
 			kill, stop := make(chan struct{}), make(chan struct{})

@@ -162,7 +162,7 @@ func (l *openedScanLog) close() {
 func TestLedger_ExactlyOnceAfterKill(t *testing.T) {
 	seed := testdiag.Seed(t)
 	runOnEachBackend(t, func(t *testing.T, database string) {
-		total, kills := envNumber(t, "SCANS", choose(200_000, 40_000)), envNumber(t, "KILLS", choose(5, 3))
+		total, kills := envNumber(t, "SCANS", choose(200_000, 15_000)), envNumber(t, "KILLS", choose(5, 3))
 		if database != "" && os.Getenv("SCANS") == "" {
 			total /= 2
 		}

@@ -2,7 +2,6 @@ package chaos_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -73,64 +72,4 @@ settings: {rule_rate_limit: null, verification: trust, rule_limit: %d, publish_q
 	}
 	t.Logf("%d rounds in %v: %d publishers on three nodes, exactly %d published in each", rounds, time.Since(began).Round(time.Second),
 		publishers, granted)
-}
-
-// TestPrefix_RaceAcrossNodes has two owners on two nodes race for one prefix, for a prefix and one below it that the first owner occupies,
-// and for one below an occupied prefix. Exactly one owner wins; parent and child both win only if the child was added first.
-//
-//	PREFIX_ROUNDS=10000 go test -run 'TestPrefix_RaceAcrossNodes$' -timeout 60m ./chaos
-func TestPrefix_RaceAcrossNodes(t *testing.T) {
-	more, rounds := moreRounds(t, "PREFIX_ROUNDS", choose(50, 12), 5), 0
-	c := newCluster(t, newDatabase(t), strings.ReplaceAll(visibleSeed, "rule_rate_limit", "token_daily_limit: 1000000, rule_rate_limit"), 3)
-	c.start()
-	defer c.stop()
-	left, right := newRacer(t, c.nodes[0].serverURL(), "left"), newRacer(t, c.nodes[1].serverURL(), "right")
-	adds := func(r *racer, prefix string, permitSubRule int, won *bool) func() error {
-		return func() error {
-			body := add(prefix, "pages/a")
-			body["permit_sub_rule"] = permitSubRule
-			got, err := r.wire("qrcodejumpadd", r.token, body)
-			if err == nil && got.ErrCode != 0 && got.ErrCode != 85072 {
-				err = fmt.Errorf("qrcodejumpadd(%s) = %d, want 0 or 85072", prefix, got.ErrCode)
-			}
-			*won = got.ErrCode == 0
-			return err
-		}
-	}
-	const shared, occupying = 1, 2
-	var l, r bool // whether left and right have won
-	drop := func(r *racer, prefix string) { r.ok("qrcodejumpdelete", r.token, prefixOnly(prefix)) }
-	began := time.Now()
-	wins, below := map[bool]int{}, 0
-	for round := 0; more(round); round++ {
-		rounds++
-		base := fmt.Sprintf("https://race%d.example/", round%100)
-		same, parent, child, inside := base+"same/", base+"x/", base+"x/y/", base+"x/z/"
-
-		race(t, adds(left, same, shared, &l), adds(right, same, shared, &r))
-		require.True(t, l != r, "round %d for one prefix: left %v, right %v, want one winner", round, l, r)
-		wins[l]++
-		if l {
-			drop(left, same)
-		} else {
-			drop(right, same)
-		}
-
-		race(t, adds(left, parent, occupying, &l), adds(right, child, shared, &r))
-		require.True(t, l, "round %d: a rule below prevented the parent", round)
-		if r {
-			below++
-			order := dbtest.QueryInt(t, c.database, fmt.Sprintf(
-				`SELECT p.id - c.id FROM rules p, rules c WHERE p.prefix = '%s' AND c.prefix = '%s'`, parent, child))
-			require.True(t, order >= 0, "round %d: a rule was added below an occupied prefix", round)
-			drop(right, child)
-		}
-
-		race(t, adds(left, inside, shared, &l), adds(right, inside, shared, &r))
-		require.True(t, l && !r, "round %d below an occupied prefix: owner %v, other %v, want the owner alone", round, l, r)
-		drop(left, inside)
-		drop(left, parent)
-	}
-	t.Logf("%d rounds in %v: left won %d, right %d; the child was first %d times", rounds, time.Since(began).Round(time.Second),
-		wins[true], wins[false], below)
 }

@@ -126,7 +126,7 @@ fsync = ${POSTGRES_FSYNC:-on}
 autovacuum = ${POSTGRES_FSYNC:-on} # the database of a test exists only for seconds
 wal_keep_size = 64MB # for a replica that is being created
 synchronous_commit = on
-full_page_writes = on
+full_page_writes = ${POSTGRES_FSYNC:-on} # without power failures no page is written in part
 CONF
 
   # Below the ephemeral ports. Only binding a port shows whether it is free.

@@ -85,42 +85,15 @@ func (c *shell) writeFile(name, text string) {
 // printedCommand matches a command in a text. Words in capitals are placeholders.
 var printedCommand = regexp.MustCompile(`qrjump [a-z][^：（；。\n]*`)
 
-// TestPrintedCommands_Work runs, as printed and with values for the placeholders, the commands of the introduction, those that start prints
-// at its end, and those that errors name as the next step.
+// TestPrintedCommands_Work runs the commands that errors name as the next step, with the values that the error fills in.
 func TestPrintedCommands_Work(t *testing.T) {
 	requirePrograms(t, "bash")
 	for _, language := range testscope.Select([]string{"en", "zh"}, []string{"en"}) {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
 			c := newShell(t, language)
-			// The introduction; its server runs already.
-			first, _ := catalog.In(reader(language).language()).Say("start.first")
-			n := 0
-			for line := range strings.Lines(first) {
-				if command := strings.TrimSpace(line); strings.HasPrefix(command, "qrjump ") && strings.HasPrefix(line, "     ") &&
-					command != "qrjump serve --dev" {
-					n++
-					c.mustRun(command)
-				}
-			}
-			assert.True(t, n == 3, "the introduction has %d commands, want 3: %s", n, first)
-			// The commands that start prints, both with new keys and with existing ones.
-			fill := strings.NewReplacer("PREFIX", "https://tour.example/more/", "PAGE", "pages/more/more", "KEYFILE", "wxbrand.key",
-				"SECRETFILE", "wxbrand.secret")
-			for _, start := range []string{"qrjump start rules wxshop --prefix https://tour.example/t/",
-				"qrjump start codes wxbrand --target wxmini --title Beans --product-code 6901234567892",
-				"mv wxbrand.key kept.key; mv wxbrand.secret kept.secret; " +
-					"qrjump start codes wxbrand --title Beans --product-code 6901234567892"} {
-				out := c.mustRun(start)
-				c.run("test -e kept.key && { mv kept.key wxbrand.key; mv kept.secret wxbrand.secret; }")
-				_, next, _ := strings.Cut(out, "proof.svg")
-				found := printedCommand.FindAllString(next[strings.LastIndex(next, "proof.svg")+1:], -1)
-				assert.True(t, len(found) != 0, "%s prints no next command: %s", start, out)
-				for _, command := range found {
-					command, _, _ = strings.Cut(fill.Replace(command), " (")
-					c.mustRun(strings.Replace(command, "qrjump label", "qrjump label --dry-run", 1))
-				}
-			}
+			c.mustRun("qrjump start rules wxshop --prefix https://tour.example/t/")
+			c.mustRun("qrjump start codes wxbrand --target wxmini --title Beans --product-code 6901234567892")
 			// The next step of an error, and of an unpublished rule.
 			for _, failing := range []string{"qrjump scan https://none.tour.example/", "qrjump account show none",
 				"qrjump webhook delete 99 --yes", "qrjump setting list none", "qrjump person delete none --yes",

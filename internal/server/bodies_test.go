@@ -248,7 +248,7 @@ func TestBodies_CostIsProportionalToTheirSize(t *testing.T) {
 	require.True(t, len(calls) >= 80 && raw >= 4 && emulator >= 6,
 		"%d operations with a body, %d without JSON, %d of the emulator; want at least 80, 4 and 6", len(calls), raw, emulator)
 	const maxAnswer = 20_000
-	smallSize, largeSize := testscope.Select(30_000, 10_000), testscope.Select(240_000, 80_000)
+	smallSize, largeSize := testscope.Select(30_000, 5_000), testscope.Select(240_000, 40_000)
 	var worst resourceUse // of a large body
 	for _, c := range calls {
 		send := func(body string) (answer servertest.Answer, used resourceUse) {

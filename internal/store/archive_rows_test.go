@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/eventlog/scanlog"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // newSeedRows returns n rows of the table seeds.
@@ -36,7 +37,7 @@ func TestLoad_BrokenRowNamed(t *testing.T) {
 	forEachBackend(t, func(t *testing.T, s *Store) {
 		empty := exportTables(t, s)
 		all := maps.Clone(empty)
-		seeds := newSeedRows(20_000)
+		seeds := newSeedRows(testscope.Select(20_000, 12_400))
 		for name, broken := range map[string]string{
 			"no JSON":                `{"applied_at":1,"hash":`,
 			"two rows on a line":     `{"applied_at":1,"hash":"a"}{"applied_at":1,"hash":"b"}`,

@@ -15,6 +15,7 @@ import (
 	"github.com/qrjump/qrjump/internal/domain/rules"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 func verifyChanges(t *testing.T, s *Store) auditlog.Checked {
@@ -119,9 +120,9 @@ func TestAuditChain_AlteredByte(t *testing.T) {
 		random := rand.New(rand.NewPCG(uint64(t0.Unix()), 1))
 		tables := []struct{ table, key string }{{"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"}, {"changes", "seq"},
 			{"audit_log_head", "id"}, {"code_events", "seq"}}
-		trials := 1000
+		trials := testscope.Select(1000, 300)
 		if s.Engine() == "postgres" {
-			trials = 200
+			trials = testscope.Select(200, 40)
 		}
 		if text := os.Getenv("AUDIT_TRIALS"); text != "" {
 			trials = require.Value(strconv.Atoi(text))(t)

@@ -16,6 +16,7 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/sealer"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 func TestComponentGrants_RoundTrip(t *testing.T) {
@@ -160,7 +161,7 @@ func TestComponentGrants_ExclusiveSetRace(t *testing.T) {
 			require.NoError(t, d[0].PutComponent(ctx, accounts.Component{AppID: name, EventURL: "http://isv.example/"}, "s", "tok",
 				testAESKey))
 		}
-		for round := range 100 {
+		for round := range testscope.Select(100, 16) {
 			var pre [2]string
 			for i, name := range names {
 				code := require.Value(d[i].CreatePreAuthCode(ctx, name))(t)

@@ -64,7 +64,7 @@ func addRule(ctx context.Context, b *rules.Service, owner accounts.Account, rid,
 }
 
 // raceRounds is the number of races between two calls.
-var raceRounds = testscope.Select(250, 50)
+var raceRounds = testscope.Select(250, 25)
 
 func TestAddRule_TwoOwnersRace(t *testing.T) {
 	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {

@@ -20,6 +20,7 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // cameraFile writes a video of one frame that Chromium uses as its camera: the QR code of a text, or a grey frame.
@@ -113,6 +114,7 @@ func TestCamera_ReadsCode(t *testing.T) {
 // TestCamera_StopsOnHideOrLeave verifies that the camera reads one frame after another until the page is stopped, hidden or left, and that
 // errors of the camera are shown.
 func TestCamera_StopsOnHideOrLeave(t *testing.T) {
+	testscope.RequireComplete(t, "TestCamera_ReadsCode verifies that the camera stops after a code, TestCamera_PermissionsPolicy the policy")
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	ctx := browsertest.Start(t, "", cameraFile(t, "")...)
 	axe := require.Value(os.ReadFile("../landing/testdata/axe/axe.min.js"))(t)
@@ -174,6 +176,7 @@ func TestCamera_StopsOnHideOrLeave(t *testing.T) {
 
 // TestCamera_UnavailableReason verifies that the page shows a reason and no button where the browser offers no camera.
 func TestCamera_UnavailableReason(t *testing.T) {
+	testscope.RequireComplete(t, "TestCamera_ReadsCode opens the same page with a camera")
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	ctx := browsertest.Start(t, strings.TrimPrefix(s.AdminURL, "http://"), cameraFile(t, "")...)
 	for _, language := range []string{"en", "zh-CN"} {

@@ -7,12 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-
 	"github.com/qrjump/qrjump/internal/infra/adminroute"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
-	"github.com/qrjump/qrjump/internal/testkit/browsertest"
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
@@ -35,7 +32,8 @@ func TestSeenAs_ReadOnlyRoleView(t *testing.T) {
 			adminPage, rolePage := admin.get(c.path), visitor.get(c.path)
 			assert.Equal(t, adminPage.Status, rolePage.Status, "status of %s as %s", c.path, role)
 			html := strings.Contains(adminPage.Header.Get("Content-Type"), "html") && adminPage.Body != ""
-			assert.True(t, !html || strings.Contains(adminPage.Body, `id="seen-as"`),
+			_, notice, found := strings.Cut(adminPage.Body, `id="seen-as"`)
+			assert.True(t, !html || found && strings.Contains(notice[:min(len(notice), 1000)], "shop"),
 				"%s as %s has no notice of the impersonation", c.path, role)
 		}
 		for _, c := range readPageRoles(t) {
@@ -59,26 +57,4 @@ func TestSeenAs_ReadOnlyRoleView(t *testing.T) {
 		t.Errorf("unknown account: status %d, want the marked field: %s", p.Status, p.Body)
 	}
 	assert.Equal(t, admin.post("/console/see-as", url.Values{"role": {"admin"}}).Status, http.StatusUnprocessableEntity, "as an admin")
-}
-
-func TestSeenAs_InBrowser(t *testing.T) {
-	for _, c := range []struct {
-		language string
-		width    int64
-	}{{"en", 320}, {"zh-CN", 1280}} {
-		t.Run(c.language, func(t *testing.T) {
-			s := servertest.Start(t, servertest.Options{Seed: shop})
-			p := resetTab(t, browsertest.Start(t, ""), c.language, c.width)
-			p.open(s.AdminURL + "/console/people#see-as")
-			p.write("#seen-for", "shop")
-			p.click(`form[action="/console/see-as"] button`)
-			p.await(`!!document.getElementById('seen-as') && location.pathname !== '/console/people'`)
-			p.open(s.AdminURL + "/console/rules")
-			p.await(`document.getElementById('seen-as').innerText.includes('shop')`)
-			n := browsertest.Run(t, p.ctx, chromedp.Evaluate[int](`document.querySelectorAll('a[href^="/console/people"]').length`))
-			assert.True(t, n <= 1, "the navigation has %d links to people, want at most 1", n)
-			p.click("#seen-as button")
-			p.await(`location.pathname === '/console/people' && !document.getElementById('seen-as')`)
-		})
-	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
 	"github.com/qrjump/qrjump/internal/testkit/require"
+	"github.com/qrjump/qrjump/internal/testkit/testscope"
 )
 
 // parseNavigation returns the paths of the navigation of a page.
@@ -28,6 +29,7 @@ func parseNavigation(p page) (list []string) {
 // without a limit to accounts, on a server with an emulator and on one without.
 func TestNavigation_MatchesPermissions(t *testing.T) {
 	t.Parallel()
+	limits := testscope.Select([][]string{nil, {"shop"}, {"shop", "press"}}, [][]string{nil, {"shop", "press"}})
 	for _, emulator := range []bool{true, false} {
 		s := servertest.Start(t, servertest.Options{Guarded: true, Emulator: emulator, Seed: shop,
 			Config: func(c *server.Config) { c.CodePrefix = "C.EXAMPLE/" }})
@@ -38,7 +40,7 @@ func TestNavigation_MatchesPermissions(t *testing.T) {
 		require.True(t, len(paths) >= 15 && slices.Contains(paths, "/console/emulator") == emulator,
 			"emulator %v: navigation of an admin = %q", emulator, paths)
 		for _, role := range adminroute.Roles {
-			for _, limit := range [][]string{nil, {"shop"}, {"shop", "press"}} {
+			for _, limit := range limits {
 				if role == adminroute.Admin && len(limit) > 0 {
 					continue // an admin cannot be limited
 				}

@@ -96,17 +96,19 @@ func startWithRows(t *testing.T, n int) (*servertest.Server, *strings.Replacer) 
 	for i := range n {
 		s.Rule("shop", "add", fmt.Sprintf(`{"prefix":"no link %d","path":"p","is_edit":0}`, i))
 	}
-	forEach(5*n, func(i int) {
+	var scanned strings.Builder
+	for i := range 5 * n {
 		text := fmt.Sprintf("https://shop.example/r%08d/", i)
 		if i < 100 { // at most 2,000 unmatched locations per day are kept apart
 			text = fmt.Sprintf("https://gone%d.example/", i)
 		}
-		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d"}`, text, i%n))
-	})
+		fmt.Fprintf(&scanned, "{\"text\":%q,\"user\":\"u%d\"}\n", text, i%n)
+	}
 	code := s.Admin("POST", "/codes/lookup", `{"application_id":`+id+`,"code_index":7}`).Text(t, "code_url")
-	forEach(60, func(i int) {
-		s.Do("POST", "/scan/v1/resolve", fmt.Sprintf(`{"text":%q,"user":"u%d","ip":"10.%d.%d.1"}`, code, i, i, i))
-	})
+	for i := range 60 {
+		fmt.Fprintf(&scanned, "{\"text\":%q,\"user\":\"u%d\",\"ip\":\"10.%d.%d.1\"}\n", code, i, i, i)
+	}
+	s.Do("POST", "/scan/v1/resolve", scanned.String(), "Content-Type: application/x-ndjson")
 	s.Admin("GET", "/statistics?wait=true", "")
 	var scans struct {
 		Scans []struct {

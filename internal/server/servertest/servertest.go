@@ -186,10 +186,13 @@ func TryStart(t testing.TB, o Options) (*Server, error) {
 	return s, nil
 }
 
+// For reports later failures to t.
+func (s *Server) For(t testing.TB) { s.t = t }
+
 // Reset resets the emulator to the seed for the next row of a table test. Later failures are reported to t.
 func (s *Server) Reset(t testing.TB) {
 	t.Helper()
-	s.t = t
+	s.For(t)
 	s.Admin("POST", "/emulator/reset", "")
 	s.mu.Lock()
 	defer s.mu.Unlock()

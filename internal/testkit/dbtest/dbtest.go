@@ -41,7 +41,7 @@ func Server(t testing.TB) string {
 func Database(t testing.TB) string {
 	t.Helper()
 	server, name := Server(t), newName()
-	onServer(t, server, `CREATE DATABASE `+name)
+	onServer(t, server, `CREATE DATABASE `+name+` STRATEGY file_copy`)
 	t.Cleanup(func() { onServer(t, server, `DROP DATABASE `+name+` WITH (FORCE)`) })
 	return databaseURL(server, name)
 }
