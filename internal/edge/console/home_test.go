@@ -74,8 +74,10 @@ func TestHome_ExpiringAndOverdueTasks(t *testing.T) {
 	scanLinks(t, s, "https://shop.example/7")
 	s.Admin("GET", "/statistics?wait=true", "")
 	s.Admin("PUT", "/emulator/clock", `{"now":"2026-01-30T02:00:00Z"}`)
-	root.signIn("root", password, "")                         // the former session expired
-	root.get("/console/emulator").wantText(t, ">2026-01-30 ") // and not "just now"
+	root.signIn("root", password, "") // the former session expired
+	p = root.get("/console/emulator")
+	p.wantText(t, ">2026-01-30 ")
+	p.wantNoText(t, "just now")
 	setDays := func(name, days string) page { return root.post("/console/operate/settings", url.Values{name: {days}}) }
 	for _, name := range []string{"scan_retention_days", "hourly_stats_retention_days", "daily_stats_retention_days"} {
 		setDays(name, "3").wantText(t, "about 1 ", `id="sure"`)
