@@ -256,21 +256,21 @@ func (c *apiCommand) call(table apiTable, o apiOperation) (client.OperationReque
 }
 
 // value converts text from the command line to a JSON value; the text stays a string if the field accepts strings. If the field is a list,
-// value appends the new value to v, the current list.
+// value appends the new value, or the values of a new list, to v, the current list.
 func (t apiSchema) value(v any, text string) any {
 	var typed any
 	if json.Unmarshal([]byte(text), &typed) != nil || t.is("string") && typed != nil {
 		typed = text
 	}
-	if _, is := typed.([]any); t.is("array") && !is && typed != nil {
-		list, _ := v.([]any)
-		if _, number := typed.(float64); number {
-			typed = json.RawMessage(text)
-		}
-		return append(list, typed)
+	list, _ := v.([]any)
+	switch items := typed.(type) {
+	case []any:
+		return slices.Insert(items, 0, list...)
+	case float64:
+		typed = json.RawMessage(text) // keeps all digits
 	}
-	if _, number := typed.(float64); number {
-		return json.RawMessage(text) // keeps all digits
+	if t.is("array") && typed != nil {
+		return append(list, typed)
 	}
 	return typed
 }
