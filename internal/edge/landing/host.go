@@ -100,7 +100,8 @@ func (c *hostCache) put(host string, known bool, now time.Time) {
 // known reports whether a host belongs to printed codes or GS1 links, or has rules. A host that is not cached counts against the client's
 // rate limit, because it needs a database query; answered reports that known has sent a response, because the limit is exceeded.
 func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (known, answered bool) {
-	if slices.Contains(g.prefixHosts(), host) || g.Settings.Get().GS1Hosts.Has(host) {
+	name, _, _ := strings.Cut(host, ":") // a host of gs1_hosts without a port matches every port
+	if links := g.Settings.Get().GS1Hosts; slices.Contains(g.prefixHosts(), host) || links.Has(host) || links.Has(name) {
 		return true, false
 	}
 	now := g.RealNow()
