@@ -114,7 +114,7 @@ func TestCamera_ReadsCode(t *testing.T) {
 // TestCamera_StopsOnHideOrLeave verifies that the camera reads one frame after another until the page is stopped, hidden or left, and that
 // errors of the camera are shown.
 func TestCamera_StopsOnHideOrLeave(t *testing.T) {
-	testscope.RequireComplete(t, "TestCamera_ReadsCode verifies that the camera stops after a code, TestCamera_PermissionsPolicy the policy")
+	testscope.RequireComplete(t, "TestCamera_ReadsCode checks the stop after a code, TestCamera_PermissionsPolicy the policy")
 	s := servertest.Start(t, servertest.Options{Seed: shop})
 	ctx := browsertest.Start(t, "", cameraFile(t, "")...)
 	axe := require.Value(os.ReadFile("../landing/testdata/axe/axe.min.js"))(t)
