@@ -28,7 +28,8 @@ type Clock struct {
 type clockState struct {
 	Offset time.Duration `json:"offset"` // added to real time
 	Frozen bool          `json:"frozen"`
-	At     time.Time     `json:"frozen_at"` // the time shown while frozen
+	At     time.Time     `json:"frozen_at"` // the time shown while frozen or paused
+	paused bool          // the clock stands still while a change is stored
 }
 
 // parseState parses a stored state; "" means real time.
@@ -46,11 +47,11 @@ func parseState(text string) (s clockState, err error) {
 func (c *Clock) Follow(read func() (state string, err error)) error {
 	c.moving.Lock() // waits until a local change is saved and active
 	defer c.moving.Unlock()
-	var s clockState
 	text, err := read()
-	if err == nil {
-		s, err = parseState(text)
+	if err != nil {
+		return err
 	}
+	s, err := parseState(text)
 	if err != nil {
 		return err
 	}
@@ -68,7 +69,7 @@ func (c *Clock) Now() time.Time {
 }
 
 func (c *Clock) timeOf(s clockState) time.Time {
-	if s.Frozen {
+	if s.Frozen || s.paused {
 		return s.At
 	}
 	return c.Real().Add(s.Offset)
@@ -139,7 +140,7 @@ func (c *Clock) set(change func(clockState) (clockState, error)) error {
 	defer c.moving.Unlock()
 	c.mu.Lock()
 	before := c.state
-	c.state = clockState{Frozen: true, At: c.timeOf(before)}
+	c.state.At, c.state.paused = c.timeOf(before), true
 	c.mu.Unlock()
 	next := before
 	err := c.Update(func(text string) (string, error) {

@@ -132,6 +132,7 @@ func TestClock_NodesShareState(t *testing.T) {
 	for i, m := range []emulator.Move{{Advance: time.Hour}, {Advance: time.Hour}, {Freeze: new(true)}} {
 		if i < 2 {
 			clock = &emulator.Clock{Real: func() time.Time { return real }, Update: func(change func(string) (string, error)) (err error) {
+				assert.True(t, !clock.Frozen(), "the clock is frozen before the move is stored")
 				stored, err = change(stored)
 				real = real.Add(time.Second)
 				return err
