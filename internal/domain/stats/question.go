@@ -64,8 +64,8 @@ const (
 	Users      Metric = "users" // distinct users in each day, week or month, or in the whole time range; not by hour
 )
 
-// MaxAnswers is the maximum number of rows in one result: about as many as a spreadsheet shows.
-const MaxAnswers = 1_000_000
+// MaxAnswers is the maximum number of rows in one result; so many rows take about 80 MB of memory.
+const MaxAnswers = 200_000
 
 // BadQuestion is the error for an invalid query: the reason in one sentence.
 type BadQuestion string
