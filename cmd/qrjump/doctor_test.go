@@ -1,8 +1,10 @@
 package main
 
 import (
+	"crypto/x509"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qrjump/qrjump/client"
 	"github.com/qrjump/qrjump/internal/infra/i18n"
 	"github.com/qrjump/qrjump/internal/server/servertest"
 	"github.com/qrjump/qrjump/internal/testkit/assert"
@@ -114,6 +117,13 @@ func TestDoctor_StuckOrdersAndUnreadableChanges(t *testing.T) {
 	}
 	assert.True(t, len(failures) == 2 && strings.Contains(failures[0], "lag: unreadable: 1") &&
 		strings.Contains(failures[1], "orders: order stuck of brand"), "doctor reports %q, want the change and the stuck order", failures)
+}
+
+func TestReport_NextStep(t *testing.T) {
+	expired := &client.Unreachable{URL: "https://127.0.0.1:1", Err: x509.CertificateInvalidError{Reason: x509.Expired}}
+	assert.Contains(t, report(expired)[0], "renew the certificate", "the report of an expired certificate")
+	denied := fmt.Errorf("reading the master key: %w", &fs.PathError{Op: "open", Path: "master.key", Err: fs.ErrPermission})
+	assert.Contains(t, report(denied)[0], "(chown)", "the report of a file of another user")
 }
 
 // TestHealthWait_ServerExited verifies that health --wait stops waiting when a server that responded exits before it is ready.

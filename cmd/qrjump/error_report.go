@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -71,11 +72,14 @@ func advice(err error) i18n.Message {
 	if u, ok := errors.AsType[*client.Unreachable](err); ok {
 		_, hostErr := errors.AsType[x509.HostnameError](err)
 		_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
+		_, invalid := errors.AsType[x509.CertificateInvalidError](err)
 		switch {
 		case hostErr:
 			return msg("reach.certificate", serverFlagNames)
 		case unknown:
 			return msg("reach.authority")
+		case invalid:
+			return msg("reach.invalid")
 		case errors.Is(err, http.ErrSchemeMismatch):
 			return msg("reach.http")
 		case errors.Is(err, context.Canceled):
@@ -90,6 +94,9 @@ func advice(err error) i18n.Message {
 			return msg("reach.start", serverFlagNames)
 		}
 		return msg("reach.check", serverFlagNames)
+	}
+	if file, ok := errors.AsType[*fs.PathError](err); ok && errors.Is(file, fs.ErrPermission) {
+		return msg("folder.permission")
 	}
 	if isProblem(err, http.StatusUnauthorized) {
 		return msg(textOr(loopback(sent.server), "report.operators_give_admin_token_qrjump", "report.operators_elsewhere"))

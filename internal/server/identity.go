@@ -27,7 +27,7 @@ func checkDatabaseExists(c Config) error {
 	if _, err := os.Stat(filepath.Join(c.Data, "qrjump.db")); errors.Is(err, fs.ErrNotExist) {
 		return refuseEmpty(c, true)
 	} else if err != nil {
-		return usage("checking for the database file: %v", err)
+		return usage("checking for the database file: %w", err)
 	}
 	return nil
 }

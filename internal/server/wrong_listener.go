@@ -38,7 +38,7 @@ func (s *Server) wrongListener(role listenerRole) http.HandlerFunc {
 // paths, the wire listener responds as the platform does.
 func (s *Server) mountElsewhere(mux *http.ServeMux, role listenerRole) {
 	paths := map[listenerRole][]string{scans: {"/scan", "/scan/"}, wire: {"/cgi-bin", "/cgi-bin/"},
-		admin: {"/admin", "/admin/", "/metrics", console.Root, console.Root + "/", "/docs", "/docs/"}}
+		admin: {"/admin", "/admin/", "/metrics", "/debug/", console.Root, console.Root + "/", "/docs", "/docs/"}}
 	seen := map[string]bool{"cgi-bin": true}
 	for _, path := range api.Paths() {
 		family, _, deeper := strings.Cut(strings.TrimPrefix(path, "/"), "/")

@@ -236,7 +236,7 @@ func (s *Store) loadOn(ctx context.Context, conn *sql.Conn, f func(*Restore) err
 			var n int
 			switch err := tx.row(ctx, `SELECT 1 FROM `+name+` LIMIT 1`).Scan(&n); {
 			case err == nil:
-				return fmt.Errorf("%w: table %s has rows", ErrNotEmpty, name)
+				return fmt.Errorf("%w: table %s has rows: specify a new data directory or an empty database", ErrNotEmpty, name)
 			case !errors.Is(err, sql.ErrNoRows):
 				return fmt.Errorf("inspecting %s: %w", name, err)
 			}

@@ -25,7 +25,7 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	restrictToOwner(filepath.Join(dir, "qrjump.db"))
+	unusable := restrictToOwner(filepath.Join(dir, "qrjump.db"))
 	// The driver checks the values of options such as _synchronous, but not the text of _pragma=….
 	path := (&url.URL{Path: filepath.Join(dir, "qrjump.db")}).EscapedPath()
 	writing := "file:" + path + "?_txlock=immediate&_busy_timeout=10000&_journal_mode=WAL&_synchronous=FULL&_foreign_keys=1"
@@ -38,8 +38,9 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 	}
 	write.SetMaxOpenConns(1)
 	if err := write.PingContext(ctx); err != nil {
-		// SQLite's error does not contain the reason, so the error of creating a file in the folder is returned instead.
-		return nil, errors.Join(fmt.Errorf("opening the database in %s: %w", dir, cmp.Or(writable(dir), err)), write.Close(), lock.Unlock())
+		// SQLite's error contains neither the file nor the reason, so the error of opening the files is returned instead.
+		err = fmt.Errorf("opening the database in %s: %w", dir, cmp.Or(writable(dir), unusable, err))
+		return nil, errors.Join(err, write.Close(), lock.Unlock())
 	}
 	read, err := openPool("file:" + path + "?_busy_timeout=10000&_query_only=1")
 	if err != nil {
@@ -83,9 +84,11 @@ func openSQLite(ctx context.Context, dir string) (*Store, error) {
 }
 
 // restrictToOwner makes a database and its companion files readable only by their owner, regardless of the umask at their creation.
-// SQLite creates companion files with the mode of the database file. The mode of files with another owner is not changed.
-func restrictToOwner(path string) {
-	if f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600); err == nil {
+// SQLite creates companion files with the mode of the database file. The mode of files with another owner is not changed. restrictToOwner
+// returns an error if the database cannot be opened for writing.
+func restrictToOwner(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err == nil {
 		f.Close()
 	}
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
@@ -93,6 +96,7 @@ func restrictToOwner(path string) {
 			os.Chmod(path+suffix, 0o600) // the start logs a warning for files that stay readable
 		}
 	}
+	return err
 }
 
 // writable returns an error if files cannot be created in a folder.
@@ -105,7 +109,7 @@ func writable(dir string) error {
 }
 
 // ErrFolderInUse is returned if another process uses the data folder.
-var ErrFolderInUse = errors.New("is in use by another qrjump process")
+var ErrFolderInUse = errors.New("is in use by another qrjump process: stop it first, or specify another directory")
 
 // lockFolder locks a data folder for this process.
 func lockFolder(dir string) (*flock.Flock, error) {

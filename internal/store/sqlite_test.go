@@ -24,11 +24,14 @@ func TestDataFolder_SecondOpenInUse(t *testing.T) {
 	require.NoError(t, err)
 	// The lock belongs to the open file, so that a second Open in the same process fails too.
 	_, err = Open(t.Context(), Target{Dir: dir})
-	require.True(t, err != nil, "second Open() of a directory succeeds")
-	check(t, "error", err.Error(), fmt.Sprintf("the data directory %s is in use by another qrjump process", dir))
+	check(t, "error", fmt.Sprint(err), fmt.Sprintf("the data directory %s %v", dir, ErrFolderInUse))
 	addRules(t, s, newRule(t, "wxa", "https://h.example/")) // the first store is still usable
 	require.NoError(t, s.Close())
 	open(t, Target{Dir: dir})
+	unusable := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(unusable, "qrjump.db"), 0o700))
+	_, err = Open(t.Context(), Target{Dir: unusable})
+	assert.Contains(t, fmt.Sprint(err), "qrjump.db: is a directory", "the error of a database that cannot be opened")
 }
 
 // openFolder opens a data directory in another process and prints the error.
@@ -42,7 +45,7 @@ func TestDataFolder_RejectsSecondProcess(t *testing.T) {
 	dir := t.TempDir()
 	open(t, Target{Dir: dir})
 	output, err := proctest.Start(t, proctest.Command("open a folder", dir)).End()
-	want := fmt.Sprintf("opened: the data directory %s is in use by another qrjump process\n", dir)
+	want := fmt.Sprintf("opened: the data directory %s %v\n", dir, ErrFolderInUse)
 	assert.True(t, output == want && err == nil, "output of the second process = %q, %v, want %q", output, err, want)
 }
 

@@ -15,6 +15,7 @@ import (
 // reloaded when they have changed.
 type Pair struct {
 	cert, key string
+	now       func() time.Time
 	log       *slog.Logger
 
 	mu      sync.Mutex
@@ -25,19 +26,12 @@ type Pair struct {
 // OpenPair loads the certificate file and the key file. A certificate that is not valid at present is only logged, because the
 // clock may be wrong.
 func OpenPair(cert, key string, now func() time.Time, log *slog.Logger) (*Pair, error) {
-	p := &Pair{cert: cert, key: key, log: log}
+	p := &Pair{cert: cert, key: key, now: now, log: log}
 	var err error
 	if p.loaded, err = p.stat(); err == nil {
 		err = p.read()
 	}
-	if err != nil {
-		return nil, err
-	}
-	if t := now(); t.Before(p.current.Leaf.NotBefore) || t.After(p.current.Leaf.NotAfter) {
-		log.Warn("certificate is not valid now; clients will reject it", "file", cert,
-			"from", p.current.Leaf.NotBefore, "until", p.current.Leaf.NotAfter)
-	}
-	return p, nil
+	return p, err
 }
 
 func (p *Pair) stat() (seen [2]fs.FileInfo, err error) {
@@ -60,9 +54,13 @@ func (p *Pair) read() error {
 	}
 	read, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return fmt.Errorf("--tls-cert %s and --tls-key %s do not match: %w", p.cert, p.key, err)
+		return fmt.Errorf("--tls-cert %s and --tls-key %s cannot be used together: %w", p.cert, p.key, err)
 	}
 	p.current = &read
+	if t := p.now(); t.Before(read.Leaf.NotBefore) || t.After(read.Leaf.NotAfter) {
+		p.log.Warn("certificate is not valid now; clients will reject it", "file", p.cert,
+			"from", read.Leaf.NotBefore, "until", read.Leaf.NotAfter)
+	}
 	return nil
 }
 

@@ -33,6 +33,8 @@ func TestErrorText_Localized(t *testing.T) {
 			"第 3 行：该行有 2 列，而第一行有 3 列：该行不完整，或多了逗号"},
 		{"none of these codes was imported; line 1 cannot be loaded: the text is that of code 0 of application 7",
 			"这些码一个也没有导入；第 1 行：该文本已是申请单 7 中第 0 个码"},
+		{"the database is not empty: table a has rows: specify a new data directory or an empty database",
+			"数据库不是空的：表 a 有数据：请指定新的数据目录或空的数据库"},
 		{"not in the catalogue", "not in the catalogue"},
 	} {
 		got := errortext.In(i18n.Chinese, text[0])

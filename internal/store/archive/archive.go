@@ -25,7 +25,7 @@ const MinPassphrase = 12
 
 // The reasons for which an archive is rejected.
 var (
-	ErrDamaged    = errors.New("the archive is corrupted or truncated")
+	ErrDamaged    = errors.New("the archive is corrupted or truncated, restore another backup")
 	ErrNewer      = errors.New("the archive was made by a newer qrjump")
 	ErrPassphrase = errors.New("the passphrase is not the one that the archive was encrypted with")
 )
