@@ -140,7 +140,12 @@ func (c *killTest) run(more func(round int) bool) {
 	for round := 0; more(round); round++ {
 		rounds++
 		if round%monthEvery == 0 {
-			c.nextMonth()
+			// The next month resets quotas and expires all tokens. The clock is frozen: replaced tokens do not expire on a slow machine.
+			c.month = c.admin().freezeNextMonth(12)
+			c.stable = map[string]string{}
+			for _, w := range c.writers {
+				w.token, w.tokens, w.quotaError = "", nil, false
+			}
 		}
 		c.round(cmp.Or(c.killAfter, 30+c.rnd.IntN(300)))
 		if c.t.Failed() {
@@ -160,16 +165,6 @@ func (c *killTest) run(more func(round int) bool) {
 }
 
 func (c *killTest) admin() mustConnection { return mustConnect(c.t, c.server.URL, adminToken) }
-
-// nextMonth moves the server's clock to the next month, which resets quotas and expires all tokens. The clock is frozen, so that replaced
-// tokens do not expire on a slow machine.
-func (c *killTest) nextMonth() {
-	c.month = c.admin().freezeNextMonth(12)
-	c.stable = map[string]string{}
-	for _, w := range c.writers {
-		w.token, w.tokens, w.quotaError = "", nil, false
-	}
-}
 
 // round runs all writers until the given number of writes is acknowledged, kills the server, restarts it and compares the data.
 func (c *killTest) round(writes int) {

@@ -87,8 +87,13 @@ var steps = map[string]func(*testServer){
 		require.True(w.t, err == nil && len(list) != 0, "changes of the rule = %v, %v, want some", list, err)
 		w.vars["SEQ"], w.vars["RID"] = fmt.Sprint(list[0].Seq), list[0].RID
 	},
-	"application":  func(w *testServer) { w.vars["ID"] = strings.Trim(strings.Fields(w.output)[1], ";") },
-	"code scanned": func(w *testServer) { w.scanCode() },
+	"application": func(w *testServer) { w.vars["ID"] = strings.Trim(strings.Fields(w.output)[1], ";") },
+	"code scanned": func(w *testServer) { // the ticket of the first code
+		c := require.Value(w.operator.Codes.Get(w.t.Context(), client.CodeName{ID: w.batch()}))(w.t)
+		scanner := require.Value(client.New(w.addr.Scan, client.Options{ScanKey: w.vars["KEY"]}))(w.t)
+		d := require.Value(scanner.Scans.Resolve(w.t.Context(), client.ScanRequest{Text: c.CodeURL, User: "alice"}))(w.t)
+		_, w.vars["TICKET"], _ = strings.Cut(d.Path, "code_ticket=")
+	},
 	"code void": func(w *testServer) {
 		c, err := w.operator.Codes.Get(w.t.Context(), client.CodeName{ID: w.batch(), Index: 6})
 		assert.True(w.t, err == nil && c.Void, "code 6 = %+v, %v, want it void", c, err)
@@ -197,14 +202,6 @@ func (w *testServer) requestLink() {
 	list, err := w.operator.Verifications.ListChecks(w.t.Context(), client.VerificationQuery{})
 	require.True(w.t, err == nil && len(list) != 0, "verification checks = %v, %v, want some", list, err)
 	w.vars["CONFIRMED"] = list[0].RID
-}
-
-// scanCode scans the first code and stores its ticket.
-func (w *testServer) scanCode() {
-	c := require.Value(w.operator.Codes.Get(w.t.Context(), client.CodeName{ID: w.batch()}))(w.t)
-	scanner := require.Value(client.New(w.addr.Scan, client.Options{ScanKey: w.vars["KEY"]}))(w.t)
-	d := require.Value(scanner.Scans.Resolve(w.t.Context(), client.ScanRequest{Text: c.CodeURL, User: "alice"}))(w.t)
-	_, w.vars["TICKET"], _ = strings.Cut(d.Path, "code_ticket=")
 }
 
 // runVerb runs the command line of v in this process, with the values of vars for its variables.

@@ -18,14 +18,6 @@ import (
 	"github.com/qrjump/qrjump/internal/testkit/require"
 )
 
-// terminateSession terminates the session of a transaction, as an operator does.
-func terminateSession(t *testing.T, target Target, tx *Tx) {
-	t.Helper()
-	var pid int
-	require.NoError(t, tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid))
-	mustExecConn(t, connectAdmin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
-}
-
 // TestPostgresSession_Terminated terminates the session at several points of a transaction. The transaction is repeated in another session,
 // unless its commit was sent or rows were returned; an idempotent transaction is repeated then too.
 func TestPostgresSession_Terminated(t *testing.T) {
@@ -98,7 +90,9 @@ func TestPostgresSession_Terminated(t *testing.T) {
 				runs++
 				return c.f(tx, func() {
 					if runs == 1 {
-						terminateSession(t, target, tx)
+						var pid int
+						require.NoError(t, tx.row(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid))
+						mustExecConn(t, connectAdmin(t, target), fmt.Sprintf(`SELECT pg_terminate_backend(%d, 600000)`, pid))
 					}
 				})
 			})

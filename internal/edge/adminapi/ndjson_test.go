@@ -147,7 +147,8 @@ func TestImport_LongestLines(t *testing.T) {
 	}
 	s.Admin("PUT", "/accounts/large", `{"kind":"mini_program","name":"Large","subject":"company","pages":`+list(1000, `"p/%s"`, 256)+`}`)
 	s.Admin("PUT", "/gs1/links/01/09506000134369", `{"links":`+
-		strings.Replace(list(100, `{"linktype":"gs1:pip","title":"x","href":"https://h.example/%s"}`, 2000), `"x"`, `"x","default":true`, 1)+`}`)
+		strings.Replace(list(100, `{"linktype":"gs1:pip","title":"x","href":"https://h.example/%s"}`, 2000), `"x"`, `"x","default":true`,
+			1)+`}`)
 	importNDJSON(s, "rules", `{"owner":"shop","prefix":"https://big.example/","path":"p","test_links":`+
 		list(5, `"https://big.example/%s"`, 4000)+`}`).WantStatus(t, 200, "a rule with long test links")
 	for _, kind := range []string{"accounts", "rules", "gs1"} {
