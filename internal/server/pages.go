@@ -39,6 +39,7 @@ func (s *Server) pages(next http.Handler) http.Handler {
 			return s.domain.codes.Memory.Prefixes(s.domain.codes.Prefix)
 		},
 		Links:    s.domain.codes.Memory.Links,
+		LinkHost: s.domain.products.HasHost,
 		Rules:    s.store,
 		Looks:    s.domain.appearances,
 		APIPaths: apiPaths(),

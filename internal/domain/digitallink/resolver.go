@@ -98,6 +98,9 @@ func (s *Service) host(header, scheme string) string {
 	return ""
 }
 
+// HasHost reports whether the host of a request is among Hosts.
+func (s *Service) HasHost(header, scheme string) bool { return s.host(header, scheme) != "" }
+
 // parseOwn reports whether the host of an address is among Hosts, and returns the path and query of the address.
 func (s *Service) parseOwn(text string) (path, query string, ok bool) {
 	scheme, rest, _ := strings.Cut(text, "://")

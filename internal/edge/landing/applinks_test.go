@@ -74,8 +74,8 @@ func newGateway(list []rules.Rule) *Gateway {
 		Resolve: scan.Resolver{Finder: index, Accounts: directory}.Resolve, Account: directory.Account,
 		Prefixes: func() []string { return []string{"HTTPS://Q.EXAMPLE/X/"} }, Settings: settings.NewLive(s),
 		Links: func() []codes.Link { return nil }, Scheme: func(*http.Request) string { return "https" },
-		Rules: &fakeRules{list: list, hostReads: map[string]int{}},
-		Now:   func() time.Time { return testTime }, RealNow: func() time.Time { return testTime },
+		Rules: &fakeRules{list: list, hostReads: map[string]int{}}, LinkHost: func(string, string) bool { return false },
+		Now: func() time.Time { return testTime }, RealNow: func() time.Time { return testTime },
 		ClientIP: func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.1") }, Log: slog.New(slog.DiscardHandler),
 	}
 }

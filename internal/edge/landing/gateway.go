@@ -37,6 +37,8 @@ type Gateway struct {
 	Prefixes func() []string
 	// Links returns the patterns of the code texts that are links made from a template.
 	Links func() []codes.Link
+	// LinkHost reports whether a Host header names a host of GS1 links.
+	LinkHost func(header, scheme string) bool
 	// Rules returns the rules of a host, given in lower case with its port if any.
 	Rules Hosts
 	// APIPaths lists the URL paths of the API. Paths with the same first segment as one of APIPaths belong to the API under every host,

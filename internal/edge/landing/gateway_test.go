@@ -36,8 +36,8 @@ func newCodeGateway() *Gateway {
 		Account:  func(string) (accounts.Account, bool) { return accounts.Account{}, false },
 		Prefixes: func() []string { return []string{"HTTPS://Q.EXAMPLE/"} }, Links: func() []codes.Link { return nil },
 		Scheme:   func(*http.Request) string { return "https" },
-		Settings: settings.NewLive(settings.Defaults()),
-		Now:      func() time.Time { return testTime }, RealNow: func() time.Time { return testTime },
+		Settings: settings.NewLive(settings.Defaults()), LinkHost: func(string, string) bool { return false },
+		Now: func() time.Time { return testTime }, RealNow: func() time.Time { return testTime },
 		ClientIP: func(*http.Request) netip.Addr { return netip.MustParseAddr("192.0.2.1") },
 		Log:      slog.New(slog.DiscardHandler),
 	}

@@ -1,12 +1,10 @@
 package landing
 
 import (
-	"cmp"
 	"context"
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -102,11 +100,7 @@ func (c *hostCache) put(host string, known bool, now time.Time) {
 // known reports whether a host belongs to printed codes or GS1 links, or has rules. A host that is not cached counts against the client's
 // rate limit, because it needs a database query; answered reports that known has sent a response, because the limit is exceeded.
 func (g *Gateway) known(w http.ResponseWriter, r *http.Request, host string) (known, answered bool) {
-	name, port, _ := strings.Cut(host, ":") // a host of gs1_hosts without a port matches every valid port
-	if _, err := strconv.ParseUint(cmp.Or(port, "0"), 10, 16); err != nil {
-		name = ""
-	}
-	if links := g.Settings.Get().GS1Hosts; slices.Contains(g.prefixHosts(), host) || links.Has(host) || links.Has(name) {
+	if slices.Contains(g.prefixHosts(), host) || g.LinkHost(host, g.Scheme(r)) {
 		return true, false
 	}
 	now := g.RealNow()
