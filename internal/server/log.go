@@ -13,11 +13,16 @@ import (
 	"github.com/qrjump/qrjump/internal/infra/tracing"
 )
 
-// newLogger returns a logger that writes in the given format.
+// newLogger returns a logger that writes in the given format. As JSON, durations are numbers of seconds.
 func newLogger(w io.Writer, format string) *slog.Logger {
 	var h slog.Handler = slog.NewTextHandler(w, nil)
 	if format == "json" {
-		h = slog.NewJSONHandler(w, nil)
+		h = slog.NewJSONHandler(w, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Value.Kind() == slog.KindDuration {
+				a.Value = slog.Float64Value(a.Value.Duration().Seconds())
+			}
+			return a
+		}})
 	}
 	if l, ok := w.(*bufferedWriter); ok {
 		h = flushOnErrorWriter{h, l}

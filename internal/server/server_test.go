@@ -314,7 +314,7 @@ func TestServer_RunUntilCanceled(t *testing.T) {
 	out := bufio.NewReader(r)
 	line, err := out.ReadString('\n')
 	require.True(t, err == nil && regexp.MustCompile(`^qrjump ready http://127\.0\.0\.1:[0-9]+\n$`).MatchString(line), "%q %v", line, err)
-	resp := require.Value(http.Get(strings.TrimSpace(strings.TrimPrefix(line, "qrjump ready ")) + "/readyz"))(t)
+	resp := require.Value(http.Get(strings.TrimSpace(strings.TrimPrefix(line, "qrjump ready ")) + "/cgi-bin/token"))(t)
 	resp.Body.Close()
 	cancel()
 	assert.NoErrorf(t, (<-ended), "Run")
@@ -327,7 +327,8 @@ func TestServer_RunUntilCanceled(t *testing.T) {
 		info, err := os.Stat(filepath.Join(c.Data, name))
 		assert.True(t, err == nil && info.Mode().Perm() == 0o600, "%s: %v %v", name, info.Mode(), err)
 	}
-	assert.True(t, strings.HasPrefix(stderr.String(), "{"), "the log is not JSON: %s", stderr.String())
+	assert.True(t, regexp.MustCompile(`(?m)^\{.*"msg":"call".*"took":(0\.|[0-9.]+e-)`).MatchString(stderr.String()),
+		"the log is not JSON with a call and its duration in seconds: %s", stderr.String())
 }
 
 // TestDevServer_DeviationSummaryOnExit verifies that a --dev server that accepted a call that the platform would reject logs the command
