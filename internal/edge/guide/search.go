@@ -60,6 +60,9 @@ const (
 // lookups lists the long reference pages with tables. Each of these pages contains nearly every word.
 var lookups = []string{"commands", "settings", "metrics", "behaviours", "handbook#database-tables", "handbook#growth-of-costs-with-data"}
 
+// errorWords are additional search words of each error number.
+const errorWords = "errcode errmsg error code 错误码 返回码 报错"
+
 // rank returns the weight of a section relative to other sections with the same words.
 func (p place) rank() float64 {
 	page, _, _ := strings.Cut(p.name(), "#")
@@ -146,6 +149,14 @@ func (x *index) put(loc place, first bool) {
 	for _, term := range terms(loc.text) {
 		counts[term]++
 		loc.terms++
+	}
+	if loc.page.name == "errors" {
+		if first { // a list of all numbers
+			clear(counts)
+		}
+		for _, term := range terms(errorWords) {
+			counts[term]++
+		}
 	}
 	worth := float64(headingWorth)
 	if first {
