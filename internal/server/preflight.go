@@ -204,6 +204,9 @@ func (e *examination) database(ctx context.Context, db *store.Store, schema int6
 	} else {
 		e.Pass("keys", localized("keys.open"))
 	}
+	if _, _, err := db.ChangeHead(ctx); err != nil && schema == store.NewestSchema() {
+		e.FailError("audit", err)
+	}
 	if db.Engine() != "sqlite" {
 		return // only the file of the embedded database is checked
 	}

@@ -278,10 +278,18 @@ func (s *Store) Note(ctx context.Context, kind, key, did string, detail any) err
 	return s.update(ctx, func(tx *Tx) error { return tx.note(ctx, kind, key, did, detail) })
 }
 
-// ChangeHead returns the number and the hash of the last change; 0 and "" for an empty log.
+// ChangeHead returns the number and the hash of the last change; 0 and "" for an empty log. It returns an error if the log does not contain
+// that change.
 func (s *Store) ChangeHead(ctx context.Context) (seq int64, hash string, err error) {
 	err = s.view(ctx, func(tx *Tx) error {
-		return tx.row(ctx, `SELECT seq, hash FROM audit_log_head WHERE id = 1`).Scan(&seq, &hash)
+		var present bool
+		err := tx.row(ctx, `SELECT h.seq, h.hash, CASE WHEN h.seq = 0 OR EXISTS
+			(SELECT 1 FROM changes c WHERE c.seq = h.seq AND c.hash = h.hash) THEN 1 ELSE 0 END
+			FROM audit_log_head h WHERE h.id = 1`).Scan(&seq, &hash, &present)
+		if err == nil && !present {
+			err = fmt.Errorf("the audit log lacks its last change, %d: the database was altered or damaged; restore a backup", seq)
+		}
+		return err
 	})
 	return seq, hash, err
 }

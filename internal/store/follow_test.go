@@ -184,6 +184,20 @@ func TestFollow_ReloadOnReplacedLog(t *testing.T) {
 	}
 }
 
+// TestFollow_LastChangeMissing verifies that a reload fails if the log lacks its last change, until the log has a new last change.
+func TestFollow_LastChangeMissing(t *testing.T) {
+	forEachCluster(t, func(t *testing.T, nodes [2]*Store) {
+		c := newReplica(t, nodes[1])
+		addRules(t, nodes[0], newRule(t, "wxa", "https://h.example/"))
+		mustExec(t, nodes[0], `DELETE FROM changes WHERE seq = (SELECT seq FROM audit_log_head)`)
+		err := c.Reload(t.Context())
+		require.True(t, err != nil && strings.Contains(err.Error(), "the audit log lacks its last change"), "Reload() = %v", err)
+		addRules(t, nodes[0], newRule(t, "wxa", "https://new.example/"))
+		catchUp(t, c)
+		check(t, "path of a new rule", matchingPath(c, "https://new.example/1"), "p")
+	})
+}
+
 // TestFollow_NoGapsNoRepeats changes rules on two nodes, whose notification connections are terminated meanwhile. No reader sees an older
 // version after a newer one, and at the end both nodes have the state of the store.
 func TestFollow_NoGapsNoRepeats(t *testing.T) {
