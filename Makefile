@@ -29,7 +29,7 @@ demo-codes: ## 20,000,000 codes from application to ticket, each one checked (DE
 test: ## required checks of every change, 10 to 18 minutes; installs dependencies if possible, starts its own PostgreSQL
 	scripts/test.sh
 
-test-all: test ## make test, then staticcheck, complete tables, the race detector, third-party clients, 20,000,000 codes
+test-all: test ## make test, then vet, staticcheck, complete tables, the race detector, third-party clients, 20,000,000 codes
 	scripts/test.sh rest
 
 check: format ## formatting, vet, names, comments and ceilings; about a minute
@@ -42,9 +42,10 @@ format: ## formatting alone
 evidence: ## list behaviours by the age of their evidence, oldest first, with search terms
 	@go run ./docs/print -evidence
 
-lint: ## go fix, staticcheck, and whether benchmarks, tests of client libraries and the program for other systems compile
+lint: ## go fix, vet, staticcheck, and whether benchmarks, tests of client libraries and the program for other systems compile
 	go fix -diff ./...
 	go -C client fix -diff ./...
+	go vet ./... $(CLIENT)
 	go tool -modfile=tools.mod staticcheck ./... $(CLIENT)
 	for module in bench compat compat/*/go.mod; do go -C $${module%/go.mod} vet ./... || exit 1; done
 	for os in darwin windows; do GOOS=$$os go build -o /dev/null ./cmd/qrjump || exit 1; done

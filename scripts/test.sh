@@ -27,6 +27,8 @@ read -ra test_flags <<<"${TEST_FLAGS:--count=1 -timeout 60m}"
 export GOGC=${GOGC:-400}
 # Debug information is not used here, and generating it takes a tenth of the time of the compiler.
 export GOFLAGS="${GOFLAGS:+$GOFLAGS }-gcflags=all=-dwarf=false"
+# As in releases; a static program also starts faster.
+export CGO_ENABLED=${CGO_ENABLED:-0}
 
 child=
 work_dir=
@@ -163,8 +165,8 @@ run_stage() {
   deps) run scripts/install-test-deps.sh "$wanted" "$report/missing" ;;
   format | lint) run make --no-print-directory "$1" ;;
   chaos) POSTGRES_FSYNC=on on_postgres env TEST_WHOLE=1 go test -count=1 -v -timeout 24h ./chaos ;; # limited by CHAOS_MINUTES
-  # With all analyzers of vet, which use the packages that the tests compile anyway. The later stages do not repeat vet.
-  tests) on_postgres "${gotest[@]}" --jsonfile "$report/tests.json" -- -p "$(($(nproc) + 2))" -vet=all "${test_flags[@]}" "${test_packages[@]}" ;;
+  # The stage lint and make check run vet.
+  tests) on_postgres "${gotest[@]}" --jsonfile "$report/tests.json" -- -p "$(($(nproc) + 2))" -vet=off "${test_flags[@]}" "${test_packages[@]}" ;;
   # The packages with tests that the stage tests runs in part or skips.
   whole)
     local packages
