@@ -198,6 +198,12 @@ func (j *printJob) parts(s *session, total, value, lead int64, rows func(from in
 	if j.out == "-" && isMany {
 		return nil, misused("print_job.several_files_do_not_go")
 	}
+	if isMany {
+		next := partName(j.out, int((total+lead+value-1)/value)+1, true)
+		if _, err := os.Lstat(next); err == nil {
+			return nil, fault("print_job.file_of_another_run", next)
+		}
+	}
 	from, clean, err := rows(j.Labels)
 	if err != nil {
 		return nil, err
