@@ -44,7 +44,10 @@ func (c *helpCommand) Run(s *session) error {
 				return misused("parse.topic", name, didYouMean(name, topics...))
 			}
 		}
-		return m.printVerbs(s.out, node)
+		if !node.Leaf() {
+			return m.printVerbs(s.out, node)
+		}
+		s.allFlags = true
 	}
 	command := c.Command
 	parser, err := newParser(*s, tableFor(command))
@@ -210,7 +213,23 @@ func (m manual) printGroups(w io.Writer) error {
 	return err
 }
 
-// printHelp prints the commands in groups, or one command with its flags.
+// commonFlags are the flags of most commands.
+var commonFlags = []string{"appid", "secret", "access-token", "admin-token", "context", "server", "data", "ca-file", "admin-server",
+	"output", "no-headers", "utc", "lang", "help"}
+
+// hideCommon hides the flags of a command that are common to most commands and have their common meaning, and returns their names.
+func (m manual) hideCommon(node *kong.Node) (names []string) {
+	for ; node != nil; node = node.Parent {
+		for _, f := range node.Flags {
+			if slices.Contains(commonFlags, f.Name) && f.Help == m.meaning(nil, "--"+f.Name, f.Value) {
+				f.Hidden, names = true, append(names, "--"+f.Name)
+			}
+		}
+	}
+	return names
+}
+
+// printHelp prints the commands in groups, or one command with its flags; the common ones are explained only with --all.
 func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	node := ctx.Selected()
 	m := s.manual(ctx.Model)
@@ -231,6 +250,10 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	}
 	out := ctx.Stdout
 	var text bytes.Buffer
+	var common []string
+	if !s.allFlags {
+		common = m.hideCommon(node)
+	}
 	ctx.Stdout = &text
 	err := kong.DefaultHelpPrinter(options, ctx)
 	ctx.Stdout = out
@@ -241,6 +264,9 @@ func (s session) printHelp(options kong.HelpOptions, ctx *kong.Context) error {
 		tr := headings.Replace(text.String())
 		if m.Chinese() {
 			tr = folded(tr, screen)
+		}
+		if line, _ := m.Say("help.common", node.Path(), strings.Join(common, " ")); len(common) > 0 {
+			tr += "\n" + folded(line, screen)
 		}
 		_, err = fmt.Fprintf(out, "%s\n%s\n", tr, m.lookup("help.example"))
 		for _, line := range m.examples(node) {

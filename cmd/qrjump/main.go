@@ -273,6 +273,7 @@ type session struct {
 	out io.Writer
 	err io.Writer
 	reader
+	allFlags bool // the help of a command explains common flags too
 	// named is the resolver for the context that the command uses.
 	named *contextResolver
 	// testHooks holds test hooks for a server that the command runs; outside tests there are none.

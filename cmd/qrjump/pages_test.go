@@ -35,7 +35,7 @@ func TestCells_ExampleMap(t *testing.T) {
 func TestCommandHelp_CoversEveryVerbAndFlag(t *testing.T) {
 	texts, _ := i18n.Read(os.DirFS("."))
 	used := map[string]bool{"help.qrjump": true, "help.usage": true, "help.arguments": true, "help.flags": true, "help.example": true,
-		"help.more": true}
+		"help.more": true, "help.common": true}
 	for _, code := range exitKind {
 		used["exit."+code] = true
 	}
