@@ -15,7 +15,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
+	"unicode"
 )
 
 const (
@@ -202,4 +204,21 @@ func (t *trip) record(s Step) {
 	}
 	s.OccurredAt = now()
 	t.steps = append(t.steps, s)
+}
+
+const maxLine = 300 // maximum number of runes in a detail
+
+// oneLine makes untrusted text safe for one line of a log or page: printable, of limited length, without line breaks and
+// bidirectional control characters.
+func oneLine(s string) string {
+	line := []rune(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, s))
+	if len(line) > maxLine {
+		return string(line[:maxLine]) + "..."
+	}
+	return string(line)
 }
