@@ -69,7 +69,7 @@ func (c *callsCommand) Run(s *session, qrjump *client.Client) error {
 		return err
 	}
 	if len(page.Calls) == 0 && c.isTable() {
-		_, err := printMsg(s.out, "calls.none")
+		_, err := printMsg(s.err, "calls.none")
 		return err
 	}
 	slices.Reverse(page.Calls)
@@ -89,7 +89,7 @@ func (c *callsCommand) printStored(s *session, qrjump *client.Client) error {
 		list, err := qrjump.Calls.ListErrors(s.ctx, c.Account, c.Path, c.ErrCode, c.Before)
 		return c.print(s, list, wrapped("calls.list_errors_of_calls", err), func(w io.Writer) {
 			if len(list.Errors) == 0 {
-				printMsg(w, "calls.no_call_failed")
+				printMsg(s.err, "calls.no_call_failed")
 			} else {
 				heads := []string{"COUNT", "CODE", "ENDPOINT", "LAST", "RID", "REASON"}
 				printRows(w, heads, list.Errors, func(e client.CallError) []string {
@@ -97,7 +97,7 @@ func (c *callsCommand) printStored(s *session, qrjump *client.Client) error {
 						orDash(e.Detail)}
 				})
 			}
-			printSearched(w, list.SearchRange)
+			printSearched(s.err, list.SearchRange)
 		})
 	}
 	page, err := qrjump.Calls.ListPersisted(s.ctx, client.CallLogQuery{RID: c.RID, Failed: c.Failed, Limit: min(c.Limit, 100),
@@ -110,11 +110,11 @@ func (c *callsCommand) printStored(s *session, qrjump *client.Client) error {
 	}
 	slices.Reverse(page.Calls)
 	if len(page.Calls) == 0 {
-		printMsg(s.out, "calls.none")
+		printMsg(s.err, "calls.none")
 	} else if err := c.lines(s, recorded(page.Calls), true); err != nil {
 		return err
 	}
-	printSearched(s.out, page.SearchRange)
+	printSearched(s.err, page.SearchRange)
 	return nil
 }
 

@@ -40,7 +40,7 @@ func (c *deviationsCommand) Run(s *session, qrjump *client.Client) error {
 		case c.Clear:
 			printMsg(w, "deviations.cleared")
 		case len(list) == 0:
-			printMsg(w, "deviations.none")
+			printMsg(s.err, "deviations.none")
 		default:
 			printDeviations(w, s.reader, list)
 		}

@@ -204,7 +204,7 @@ type listing[T any] struct {
 func (l listing[T]) print(s *session, o outputFlags, list []T, err error) error {
 	return o.print(s, map[string]any{l.name: append([]T{}, list...)}, err, func(w io.Writer) {
 		if len(list) == 0 && l.none != "" {
-			fmt.Fprintln(w, l.none)
+			fmt.Fprintln(s.err, l.none)
 			return
 		}
 		if l.newestFirst {
@@ -212,7 +212,7 @@ func (l listing[T]) print(s *session, o outputFlags, list []T, err error) error 
 		}
 		printRows(w, l.heads, list, l.row)
 		if l.more != "" {
-			fmt.Fprintln(w, l.more)
+			fmt.Fprintln(s.err, l.more)
 		}
 	})
 }

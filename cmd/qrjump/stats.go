@@ -240,7 +240,7 @@ func (c *statsUnmatched) Run(s *session, operator *client.Client) error {
 	list, err := operator.Statistics.ListUnmatched(s.ctx, asked)
 	return c.print(s, list.Locations, wrapped("stats.stats_unmatched", err), func(w io.Writer) {
 		if len(list.Locations) == 0 {
-			printMsg(w, "stats.no_unmatched")
+			printMsg(s.err, "stats.no_unmatched")
 			return
 		}
 		rows := mapped(list.Locations, func(m client.UnmatchedPrefix) []string {
@@ -316,7 +316,7 @@ func (c *statsAlarms) Run(s *session, operator *client.Client) error {
 	list, err := operator.Alarms.List(s.ctx, asked)
 	return c.print(s, list, wrapped("stats.stats_alarms", err), func(w io.Writer) {
 		if len(list) == 0 {
-			fmt.Fprintln(w, s.msg(msg("alarms.none")))
+			fmt.Fprintln(s.err, s.msg(msg("alarms.none")))
 			return
 		}
 		heads := []string{"ID", "TIME", "CODE", "SCORE", "STATE", "REASON", "ACKNOWLEDGED BY", "CASE", "ASSIGNEE", "DISMISSED"}
