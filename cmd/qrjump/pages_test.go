@@ -30,8 +30,9 @@ func TestCells_ExampleMap(t *testing.T) {
 	require.True(t, code == exitDone && got == string(want), "qrjump cells: exit %d, output %s%s, want %s", code, got, errs, want)
 }
 
-// TestCommandHelp_CoversEveryVerbAndFlag verifies that every command, argument and flag has a help text and every command an example, and
-// that the catalog has no help text without a command. TestTranslations_KeysAndArgumentsMatch compares the languages.
+// TestCommandHelp_CoversEveryVerbAndFlag verifies that every command, argument and flag has a help text and every command two examples, of
+// which the second can be parsed, and that the catalog has no help text without a command. TestTranslations_KeysAndArgumentsMatch compares
+// the languages.
 func TestCommandHelp_CoversEveryVerbAndFlag(t *testing.T) {
 	texts, _ := i18n.Read(os.DirFS("."))
 	used := map[string]bool{"help.qrjump": true, "help.usage": true, "help.arguments": true, "help.flags": true, "help.example": true,
@@ -40,6 +41,7 @@ func TestCommandHelp_CoversEveryVerbAndFlag(t *testing.T) {
 		used["exit."+code] = true
 	}
 	m := (&session{}).fullManual()
+	parser := require.Value(newParser(session{}, &commands{}))(t)
 	checkHelp := func(words []string, name, help string) {
 		assert.True(t, help != "", "%s has no help text", helpKey(append(words[:len(words):len(words)], name)))
 		for n := len(words); n >= 0; n-- {
@@ -69,6 +71,10 @@ func TestCommandHelp_CoversEveryVerbAndFlag(t *testing.T) {
 				used[helpKey(append(path, "example2"))] = true
 				used[helpKey(append(path, "example"))], used["group."+child.ClosestGroup().Key] = true, true
 				assert.True(t, m.example(child) != "" && child.ClosestGroup().Title != "", "%s has no example or no group", child.Path())
+				if words, ok := splitWords(m.examples(child)[1]); ok && words[len(words)-1] != "--help" {
+					_, err := parser.Parse(words[1:])
+					assert.NoErrorf(t, err, "%s", words)
+				}
 			}
 			assert.True(t, child.Help != "", "%s has no help text", child.Path())
 			checkNode(child, path)
