@@ -225,10 +225,9 @@ type ScanPosition struct {
 
 // Statistics is the result of a StatisticsQuery.
 type Statistics struct {
-	From time.Time `json:"from"`
-	To   time.Time `json:"to"`
-	// The server's time, in the time zone in which the server counts days; zero if an older server does not send this field.
-	Now   time.Time       `json:"now" answer:"optional"`
+	From  time.Time       `json:"from"`
+	To    time.Time       `json:"to"`
+	Now   time.Time       `json:"now"` // the server's time, in the time zone in which the server counts days
 	Rows  []StatisticsRow `json:"rows"`
 	More  bool            `json:"more"`
 	Marks []ScanPosition  `json:"marks" answer:"optional"` // Marks lists events in chronological order.

@@ -35,7 +35,7 @@ func timelineOf(found client.Statistics, interval string) (t timeline) {
 		to = following(found.Rows[n-1].StartsAt.In(zone), interval)
 	}
 	instant, next := found.From.In(zone), time.Time{}
-	for ; instant.Before(to) && (found.Now.IsZero() || !instant.After(found.Now)); instant = next {
+	for ; instant.Before(to) && !instant.After(found.Now); instant = next {
 		if len(t.rows) == maxPeriods {
 			return timeline{by: interval}
 		}
