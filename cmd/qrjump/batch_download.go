@@ -2,8 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -24,8 +22,6 @@ type batchDownload struct {
 	ID    int64    `arg:"" name:"id"`
 	Range []string `arg:"" optional:"" name:"range"`
 	Out   string   `required:"" placeholder:"FILE|DIR/" file:"out"`
-	Plain bool
-	packageKeyFlags
 }
 
 // downloadedFile is one downloaded file.
@@ -36,7 +32,7 @@ type downloadedFile struct {
 	Bytes int64  `json:"bytes"`
 }
 
-// Run downloads the segments one after the other.
+// Run downloads the segments one after the other, as encrypted packages in Base64; batch list-codes decrypts them.
 func (c *batchDownload) Run(s *session, wire *client.Client) error {
 	part := client.CodeRange{To: math.MaxInt64}
 	if len(c.Range) > 0 {
@@ -47,10 +43,6 @@ func (c *batchDownload) Run(s *session, wire *client.Client) error {
 		if !all {
 			part = r
 		}
-	}
-	key, err := c.packageKey()
-	if err != nil {
-		return err
 	}
 	folder, err := c.folder()
 	if err != nil {
@@ -64,22 +56,21 @@ func (c *batchDownload) Run(s *session, wire *client.Client) error {
 	if err != nil {
 		return err
 	}
-	if !folder && !c.Plain && len(pieces) > 1 {
-		return misused(
-			"batch_download.the_codes_come_in_packages", len(pieces), strings.TrimRight(c.Out, "/"))
+	if !folder && len(pieces) > 1 {
+		return misused("batch_download.the_codes_come_in_packages", len(pieces), strings.TrimRight(c.Out, "/"), c.ID)
 	}
 	total := pieces[len(pieces)-1].To - pieces[0].From + 1
-	d := download{session: s, wire: wire, id: c.ID, key: key, bar: newBar(s, total, "downloading")}
+	d := download{session: s, wire: wire, id: c.ID, bar: newBar(s, total, "downloading")}
 	defer d.bar.end()
 	var files []downloadedFile
 	if folder {
 		for _, r := range pieces {
-			file := filepath.Join(c.Out, fmt.Sprintf("%d-%d-%d%s", c.ID, r.From, r.To, c.suffix()))
+			file := filepath.Join(c.Out, fmt.Sprintf("%d-%d-%d.b64", c.ID, r.From, r.To))
 			if err := d.file(&files, file, r); err != nil {
 				return err
 			}
 		}
-	} else if err := d.file(&files, c.Out, pieces...); err != nil {
+	} else if err := d.file(&files, c.Out, pieces[0]); err != nil {
 		return err
 	}
 	d.bar.end()
@@ -90,26 +81,6 @@ func (c *batchDownload) Run(s *session, wire *client.Client) error {
 		}
 		printMsg(w, "batch_download.wrote_of_to", countedCodes(total), c.ID, plain(c.Out), counted(int(size), "byte"))
 	})
-}
-
-func (c *batchDownload) suffix() string {
-	if c.Plain {
-		return ".txt"
-	}
-	return ".b64"
-}
-
-// packageKey returns the decryption key; "" = packages stay encrypted.
-func (c *batchDownload) packageKey() (string, error) {
-	switch {
-	case !c.Plain && c.KeyFile != "":
-		return "", misused("batch_download.key_file_is_for_plain")
-	case !c.Plain:
-		return "", nil
-	case c.Key == "" && c.KeyFile == "":
-		return "", misused("batch_download.plain_decrypts_give_the_account")
-	}
-	return c.key()
 }
 
 // keyFile reads a package key from the first line of a file.
@@ -169,65 +140,25 @@ type download struct {
 	*session
 	wire *client.Client
 	id   int64
-	key  string // decryption key; "" = packages stay encrypted
 	bar  *bar
 }
 
-// file writes some segments to one file.
-func (d download) file(done *[]downloadedFile, path string, pieces ...client.CodeRange) error {
+// file writes a package to a file.
+func (d download) file(done *[]downloadedFile, path string, r client.CodeRange) error {
 	size, err := replaceFile(path, func(f io.Writer) error {
-		for _, r := range pieces {
-			if err := d.writeRange(f, r); err != nil {
-				return aboutBatch("download "+rangeText(r)+" of", d.id, err)
-			}
+		pkg, err := d.wire.Wire.DownloadCodes(d.ctx, d.id, r)
+		if err == nil {
+			defer pkg.Close()
+			_, err = io.Copy(f, d.bar.follow(pkg, pkg.Size, r.Len()))
 		}
-		return nil
+		return aboutBatch("download "+rangeText(r)+" of", d.id, err)
 	})
 	if err != nil {
 		d.bar.end() // the progress bar must be removed before the error is printed
 		return err
 	}
-	*done = append(*done, downloadedFile{File: path, From: pieces[0].From, To: pieces[len(pieces)-1].To, Bytes: size})
+	*done = append(*done, downloadedFile{File: path, From: r.From, To: r.To, Bytes: size})
 	return nil
-}
-
-// writeRange writes one package: without a key the encrypted package as downloaded, with a key its decrypted rows.
-func (d download) writeRange(f io.Writer, r client.CodeRange) error {
-	pkg, err := d.wire.Wire.DownloadCodes(d.ctx, d.id, r)
-	if err != nil {
-		return err
-	}
-	defer pkg.Close()
-	in := d.bar.follow(pkg, pkg.Size, r.Len())
-	if d.key == "" {
-		_, err = io.Copy(f, in)
-		return err
-	}
-	rows, err := client.Rows(in, d.key)
-	if err != nil {
-		return err
-	}
-	lines := &lineCounter{to: f}
-	_, err = io.Copy(lines, rows)
-	switch {
-	case errors.Is(err, client.ErrPackageKey):
-		return hintError{error: err, next: tr("batch_download.give_the_package_key_of")}
-	case err != nil:
-		return err
-	case lines.n != r.Len():
-		return fault("batch_download.the_package_has_rows_not", lines.n, r.Len())
-	}
-	return nil
-}
-
-type lineCounter struct {
-	to io.Writer
-	n  int64
-}
-
-func (l *lineCounter) Write(b []byte) (int, error) {
-	l.n += int64(bytes.Count(b, []byte("\n")))
-	return l.to.Write(b)
 }
 
 // replaceFile writes a file atomically, readable only by its owner. An error of the function fill is returned unchanged.

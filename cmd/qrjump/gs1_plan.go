@@ -196,12 +196,12 @@ func writeGS1Table(w io.Writer, list []client.GS1Entry) error {
 
 type gs1Export struct {
 	linesExport
-	As string `enum:",ndjson,csv" default:"" placeholder:"ndjson|csv"`
+	Output string `short:"o" enum:",ndjson,csv" default:"" placeholder:"ndjson|csv"`
 }
 
 // Run exports the links of all GS1 keys.
 func (c *gs1Export) Run(s *session, qrjump *client.Client) error {
-	if c.As != "csv" && (c.As != "" || !strings.EqualFold(filepath.Ext(c.File), ".csv")) {
+	if c.Output != "csv" && (c.Output != "" || !strings.EqualFold(filepath.Ext(c.File), ".csv")) {
 		return c.write(s, "GS1 links", qrjump.GS1.Export)
 	}
 	list, err := everyGS1(s, qrjump, client.GS1Query{})
