@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -57,7 +58,8 @@ func (c *batchDownload) Run(s *session, wire *client.Client) error {
 		return err
 	}
 	if !folder && len(pieces) > 1 {
-		return misused("batch_download.the_codes_come_in_packages", len(pieces), strings.TrimRight(c.Out, "/"), c.ID)
+		return misused("batch_download.the_codes_come_in_packages", len(pieces), strings.TrimRight(c.Out, "/"), c.ID,
+			cmp.Or(strings.Join(c.Range, " "), "all"))
 	}
 	total := pieces[len(pieces)-1].To - pieces[0].From + 1
 	d := download{session: s, wire: wire, id: c.ID, bar: newBar(s, total, "downloading")}

@@ -213,7 +213,7 @@ func (m manual) printGroups(w io.Writer) error {
 	return err
 }
 
-// commonFlags are the flags of most commands.
+// commonFlags are explained only with help --all, unless they have another meaning in a command.
 var commonFlags = []string{"appid", "secret", "access-token", "admin-token", "context", "server", "data", "ca-file", "admin-server",
 	"output", "no-headers", "utc", "lang", "help"}
 

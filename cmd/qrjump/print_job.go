@@ -57,7 +57,7 @@ func beginJob(f *rangeFlags, settings map[string]any) (*printJob, error) {
 		return nil, fault("print_job.does_not_say_how_far", j.path())
 	}
 	if !f.Resume {
-		return j, j.end() // the progress of an older job is wrong for the file that this job writes
+		return j, nil
 	}
 	if string(broke.Settings) != string(text) {
 		return nil, misused("print_job.was_begun_as_and_not", f.Out, broke.Settings, text)
@@ -74,6 +74,14 @@ func (j *printJob) save() error {
 	}
 	_, err := replaceFile(j.path(), func(w io.Writer) error { return json.NewEncoder(w).Encode(j) })
 	return err
+}
+
+// start deletes the progress of an older job with the same output file, unless this job resumes it.
+func (j *printJob) start() error {
+	if j.Labels > 0 || j.out == "-" {
+		return nil
+	}
+	return j.end()
 }
 
 // end deletes FILE.job after all labels are written.
@@ -106,6 +114,9 @@ func (j *printJob) stream(s *session, header string, fill func(from int64, put f
 			return 0, err
 		}
 		return 0, w.Flush()
+	}
+	if err := j.start(); err != nil {
+		return 0, err
 	}
 	out := atomicfile.Target(j.out)
 	part := out + ".part"
@@ -191,6 +202,16 @@ type printedFile struct {
 // lead labels, because its first page begins with lead empty places. The function rows returns the rows from a label number on.
 func (j *printJob) parts(s *session, total, value, lead int64, rows func(from int64) (iter.Seq2[labels.Row, error], func(), error),
 	write func(w io.Writer, rows iter.Seq2[labels.Row, error], first int64) error) (files []printedFile, err error) {
+	last := int64(0) // the number of the last file
+	if value > 0 && value < total+lead {
+		last = (total + lead + value - 1) / value
+	}
+	// Files of an earlier run have numbers without gaps.
+	if next := partName(j.out, int(last)+1, true); value > 0 {
+		if _, err := os.Lstat(next); err == nil {
+			return nil, fault("print_job.file_of_another_run", next)
+		}
+	}
 	if value == 0 || value > total+lead {
 		value = total + lead
 	}
@@ -198,11 +219,8 @@ func (j *printJob) parts(s *session, total, value, lead int64, rows func(from in
 	if j.out == "-" && isMany {
 		return nil, misused("print_job.several_files_do_not_go")
 	}
-	if isMany {
-		next := partName(j.out, int((total+lead+value-1)/value)+1, true)
-		if _, err := os.Lstat(next); err == nil {
-			return nil, fault("print_job.file_of_another_run", next)
-		}
+	if err := j.start(); err != nil {
+		return nil, err
 	}
 	from, clean, err := rows(j.Labels)
 	if err != nil {

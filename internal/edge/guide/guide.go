@@ -167,7 +167,7 @@ func (g *Guide) arrange(l Language) error {
 	}
 	for key, p := range g.pages {
 		if p.language.Code == language && !used[p] {
-			return fmt.Errorf("%s.md is missing in the contents: add it in internal/edge/guide/contents.go", key)
+			return fmt.Errorf("%s.md is missing in the contents: add it in internal/edge/guide/guide.go", key)
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package guide
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -151,8 +152,8 @@ func (x *index) put(loc place, first bool) {
 		loc.terms++
 	}
 	if loc.page.name == "errors" {
-		if first { // a list of all numbers
-			clear(counts)
+		if first { // the introduction lists every number, so that it would match each of them
+			maps.DeleteFunc(counts, func(term string, _ float64) bool { return strings.Trim(term, "0123456789") == "" })
 		}
 		for _, term := range terms(errorWords) {
 			counts[term]++

@@ -30,7 +30,7 @@ var Synonyms = map[string]string{
 	"handbook":             "运维 故障排查 排障 高可用 troubleshooting",
 	"metrics":              "监控 告警 大盘 报警 Grafana Prometheus monitoring dashboard alert",
 	"settings":             "配置 限流 频率限制 额度 configuration options limits",
-	"errors":               "报错 返回码 全局返回码 FAQ 常见问题 return codes",
+	"errors":               "报错 返回码 错误码 全局返回码 FAQ 常见问题 errcode errmsg return codes",
 	"behaviours":           "差异 兼容性 compatibility",
 
 	"how/production#accounts-and-keys":              "AppSecret 扫码密钥 secret",
